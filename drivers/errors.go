@@ -1,0 +1,17 @@
+package drivers
+
+import "errors"
+
+var (
+	// ErrUnknownXID is returned when the database holds no such branch. It tells nothing of the
+	// branch's outcome (rule P1).
+	ErrUnknownXID = errors.New("no such prepared branch")
+	// ErrHeld is returned when a live session still holds the branch: not yet, try again (rule P12).
+	ErrHeld = errors.New("branch is held by a live session")
+	// ErrRolledBack is returned when the engine has surely rolled the branch back.
+	ErrRolledBack = errors.New("branch was rolled back by the database")
+	// ErrCommitted is returned by a rollback when the engine proves that the branch was committed.
+	ErrCommitted = errors.New("branch was committed")
+	// ErrNotSupported is returned when the engine can't do what was asked; the text tells the way out.
+	ErrNotSupported = errors.New("not supported")
+)

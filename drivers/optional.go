@@ -1,0 +1,91 @@
+package drivers
+
+import (
+	"context"
+	"database/sql"
+)
+
+// Checker is implemented by drivers that can tell whether a server, as the pool's user, is fit for XA.
+type Checker interface {
+	// Check returns what it found, the worst first; none means fit. An error means that the
+	// server could not be asked.
+	Check(ctx context.Context, db *sql.DB) ([]Finding, error)
+}
+
+// Finding is one result of a Checker.
+type Finding struct {
+	Severity Severity
+	Problem  string // what is wrong, e.g. "max_prepared_transactions is 0 on this server"
+	Hint     string // what to do, e.g. "set it to at least the number of connections, and restart"
+}
+
+// Severity grades a Finding.
+type Severity uint8
+
+const (
+	// Warning: works, but a person should know.
+	Warning Severity = iota + 1
+	// Fatal: global transactions, or their recovery, can't work.
+	Fatal
+)
+
+// String returns "warning" or "fatal".
+func (s Severity) String() string {
+	switch s {
+	case Warning:
+		return "warning"
+	case Fatal:
+		return "fatal"
+	}
+	return "invalid"
+}
+
+// Classifier is implemented by drivers that can tell one kind of failure from another, by code, never by text.
+type Classifier interface {
+	Classify(err error) Class
+}
+
+// Class is a kind of failure.
+type Class uint8
+
+const (
+	// ClassOther: none of the following, or not known.
+	ClassOther Class = iota
+	// ClassSerialization: a serialization failure; the whole transaction may be tried again.
+	ClassSerialization
+	// ClassDeadlock: the engine chose this transaction as a deadlock's victim; it may be tried again.
+	ClassDeadlock
+	// ClassLockTimeout: a lock was not had in time (SQLite: busy); it may be tried again.
+	ClassLockTimeout
+	// ClassConnection: the connection is lost; what it was doing is unknown.
+	ClassConnection
+	// ClassConstraint: a constraint was violated; trying again won't help.
+	ClassConstraint
+)
+
+// Identifier is implemented by drivers that can tell one database from another (rule P14).
+type Identifier interface {
+	// Identify returns a text that stays the same for as long as the database keeps its prepared
+	// branches (over restarts, and on another address), and that differs between databases.
+	// ErrNotSupported where the server can't tell.
+	Identify(ctx context.Context, db *sql.DB) (string, error)
+}
+
+// SessionEnder is implemented by drivers of engines whose prepared branches belong to their session
+// (rule P12). A server notices a client that vanished without a word only at a timeout of hours; until then
+// nobody can finish the branch.
+type SessionEnder interface {
+	// EndSession ends the session that holds the prepared branch xid, so that another can finish the branch: the branch itself
+	// is neither committed nor rolled back. The caller must know that no live coordinator works on it.
+	// nil when no such session is left, or it was told to end; ErrNotSupported when the
+	// server can't tell which session it is.
+	EndSession(ctx context.Context, db *sql.DB, xid XID) error
+}
+
+// ReadOnlyBranch is implemented by branches that can tell cheaply, before Prepare, whether they changed
+// anything. The manager asks all branches first: when only one of them has changed something, it
+// commits that one in one phase.
+type ReadOnlyBranch interface {
+	// ReadOnly reports true only if Prepare would vote VoteReadOnly. The application's statements are over when it is called.
+	ReadOnly(ctx context.Context) (bool, error)
+}
