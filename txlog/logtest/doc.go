@@ -1,0 +1,21 @@
+// Package logtest is the conformance suite of decision logs, and a log in memory for tests.
+//
+// [Run] has one case for each rule in the comment of [txlog.Log]. The author of a log calls it from a test:
+//
+//	func TestLog(t *testing.T) {
+//		logtest.Run(t, func(t logtest.TB) logtest.Harness { ... })
+//	}
+//
+// [Memory] keeps the rules, tells every operation as a line of text, and fails on request: the tests of
+// those who use a log are written with it.
+//
+// # Failure
+//
+// A case that fails prints its rule. What a log can't be asked to do (be broken on purpose, be opened
+// read-only) is left out of its Harness; the cases that need it are then reported as gaps, and
+// counted, never passed over in silence.
+//
+// # Concurrency
+//
+// A Memory is safe for concurrent use. Cases run one after another.
+package logtest
