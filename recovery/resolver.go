@@ -1,0 +1,211 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/xasql/xasql/drivers"
+	"github.com/xasql/xasql/txlog"
+)
+
+// Resolver looks for branches in doubt and settles them. The zero values of the optional fields are the
+// documented defaults.
+type Resolver struct {
+	Log       txlog.Log          // required
+	Resources []drivers.Resource // required: the databases to ask
+
+	// Claim takes the latch of a transaction's ID (rule P4). It returns false while the transaction is live in this
+	// process: its branches are then left alone. Otherwise the ID is the caller's until release is
+	// called. nil: nothing is live in this process.
+	Claim func(id string) (release func(), ok bool)
+
+	// Timeout limits the work on one resource. Zero: 30 s.
+	Timeout time.Duration
+	// HeldWait is how long to wait for a session that still holds a prepared branch (rule P12), before that
+	// session is ended where the driver can, and then again before the branch is left for the next run. Zero: 3 s.
+	HeldWait time.Duration
+	// Rebind names resources whose other identity is meant (rule P14): a person has moved or restored the database, and knows that
+	// it holds every branch that the old one held.
+	Rebind []string
+	// Logger gets one line for each branch that was settled or left. nil: slog.Default().
+	Logger *slog.Logger
+}
+
+const (
+	defaultTimeout  = 30 * time.Second
+	defaultHeldWait = 3 * time.Second
+)
+
+// Scan looks only: it lists what is in doubt, and tells what Resolve would do and why. It works on a log that was opened for reading. The
+// error is about the log or ctx; what a database answered is in the Report.
+func (r *Resolver) Scan(ctx context.Context) (Report, error) {
+	return r.run(ctx, false)
+}
+
+// Resolve commits, rolls back and settles. When it returns, what the Report calls committed or rolled back
+// is durable in its database. When ctx ends it stops between two steps, and the Report tells the
+// rest as left; nothing is half done. The error is about the log or ctx; what a database answered is in the Report.
+func (r *Resolver) Resolve(ctx context.Context) (Report, error) {
+	return r.run(ctx, true)
+}
+
+func (r *Resolver) run(ctx context.Context, act bool) (Report, error) {
+	p := &pass{Resolver: r, act: act, claims: claims{take: r.Claim, held: map[string]func(){}}}
+	defer p.claims.releaseAll()
+
+	// The decisions are read before the databases are asked: a decision written after a database was listed
+	// may have a branch there that the list does not show, and must not be settled by it.
+	for d, err := range r.Log.Unsettled(ctx) {
+		if err != nil {
+			return Report{LogID: r.Log.ID(), Acted: act}, fmt.Errorf("recovery: read the log: %w", err)
+		}
+		if p.claims.claim(d.ID) { // one that is live now may still commit branches after it was listed
+			p.decisions = append(p.decisions, d)
+		} else {
+			p.live = append(p.live, d)
+		}
+	}
+
+	report := Report{LogID: r.Log.ID(), Acted: act, Resources: make([]Resource, len(r.Resources))}
+	var wg sync.WaitGroup
+	for i, res := range r.Resources {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, positive(r.Timeout, defaultTimeout))
+			defer cancel()
+			report.Resources[i] = p.resource(ctx, res)
+		})
+	}
+	wg.Wait()
+
+	misplaced(report.Resources)
+	err := p.settle(ctx, &report)
+	p.log(ctx, report)
+	return report, err
+}
+
+// pass is one run over all resources.
+type pass struct {
+	*Resolver
+	act    bool
+	claims claims
+	live   []txlog.Decision // unsettled, but live in this process
+
+	mu        sync.Mutex       // guards decisions while the resources are worked on
+	decisions []txlog.Decision // unsettled and not live, as read at the start; then those that this pass wrote
+}
+
+// decided remembers a decision that this pass asked for; the outcome is the one that stands.
+func (p *pass) decided(d txlog.Decision, outcome txlog.Outcome) {
+	if outcome != txlog.Aborted {
+		return // somebody else decided to commit meanwhile: the next pass reads that decision
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.ContainsFunc(p.decisions, func(x txlog.Decision) bool { return x.ID == d.ID }) {
+		p.decisions = append(p.decisions, d)
+	}
+}
+
+func (p *pass) logger() *slog.Logger {
+	if p.Logger != nil {
+		return p.Logger
+	}
+	return slog.Default()
+}
+
+// claims are the IDs that one pass has taken: each is taken once for all of its branches, and given back
+// at the pass's end.
+type claims struct {
+	take func(id string) (release func(), ok bool)
+	mu   sync.Mutex // guards held
+	held map[string]func()
+}
+
+func (c *claims) claim(id string) bool {
+	if c.take == nil {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held[id] != nil {
+		return true
+	}
+	release, ok := c.take(id)
+	if ok {
+		c.held[id] = release
+	}
+	return ok
+}
+
+func (c *claims) releaseAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, release := range c.held {
+		release()
+	}
+	clear(c.held)
+}
+
+// identity compares the database with the one that the log knows under the resource's name (rule P14). It returns why nothing
+// may be forgotten because of what this database does not hold, or "".
+func (p *pass) identity(ctx context.Context, res drivers.Resource) (mismatch string, err error) {
+	now, err := Identify(ctx, res)
+	if err != nil || now == "" {
+		return "", err
+	}
+	reg, ok := p.Log.(txlog.Registrar)
+	if !ok {
+		return "", nil
+	}
+	known, err := reg.Registered(ctx, res.Name)
+	if err != nil {
+		return "", fmt.Errorf("read its identity from the log: %w", err)
+	}
+	if known == now {
+		return "", nil
+	}
+	named := 0
+	p.mu.Lock()
+	for _, d := range slices.Concat(p.decisions, p.live) {
+		if slices.Contains(d.Resources, res.Name) {
+			named++
+		}
+	}
+	p.mu.Unlock()
+	if known != "" && named > 0 && !slices.Contains(p.Rebind, res.Name) {
+		return fmt.Sprintf("%q is another database than the one that %d unsettled decision(s) name (it was %q, it is %q): point the name back to it, or, if the database was moved or restored on purpose and has all that it had, run xa-recover resolve --rebind %s",
+			res.Name, named, known, now, res.Name), nil
+	}
+	if !p.act {
+		return "", nil
+	}
+	if err := reg.Register(ctx, res.Name, now); err != nil && !errors.Is(err, txlog.ErrReadOnly) {
+		return "", fmt.Errorf("note its identity in the log: %w", err)
+	}
+	return "", nil
+}
+
+// Identify returns the database's own identity, or "" where its driver or server can't tell one.
+func Identify(ctx context.Context, res drivers.Resource) (string, error) {
+	id, ok := res.Driver.(drivers.Identifier)
+	if !ok {
+		return "", nil
+	}
+	s, err := id.Identify(ctx, res.DB)
+	if errors.Is(err, drivers.ErrNotSupported) {
+		return "", nil
+	}
+	return s, err
+}
+
+func positive(v, zero time.Duration) time.Duration {
+	if v <= 0 {
+		return zero
+	}
+	return v
+}

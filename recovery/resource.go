@@ -1,0 +1,190 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/xasql/xasql/drivers"
+	"github.com/xasql/xasql/internal/txid"
+	"github.com/xasql/xasql/txlog"
+)
+
+// resource lists what one database holds, and settles what is ours.
+func (p *pass) resource(ctx context.Context, res drivers.Resource) Resource {
+	out := Resource{Name: res.Name}
+	// The database is read first, then the latch, then the log (rule P4): a branch that is listed belongs
+	// to a transaction that was live when it prepared, so one that is no longer live now has been decided, or never will be here.
+	listed, err := res.Driver.Prepared(ctx, res.DB)
+	if err != nil {
+		out.Err = err
+		return out
+	}
+	if out.Withheld, err = p.identity(ctx, res); err != nil {
+		out.Withheld = fmt.Sprintf("%q can't tell which database it is: %v", res.Name, err)
+	}
+	for _, pr := range listed {
+		out.Branches = append(out.Branches, p.judge(ctx, res, pr))
+	}
+	if !p.act {
+		return out
+	}
+	var held []*Branch
+	for i := range out.Branches {
+		b := &out.Branches[i]
+		if b.Action == WouldCommit || b.Action == WouldRollBack {
+			if p.finish(ctx, res, b); errors.Is(b.Err, drivers.ErrHeld) {
+				held = append(held, b)
+			}
+		}
+	}
+	p.waitForSessions(ctx, res, held)
+	return out
+}
+
+// judge decides what is to become of a listed branch.
+func (p *pass) judge(ctx context.Context, res drivers.Resource, pr drivers.Prepared) Branch {
+	b := Branch{Prepared: pr, Resource: res.Name}
+	switch {
+	case pr.Raw != "" || pr.XID.FormatID != drivers.FormatID:
+		b.Reason = "of another program"
+		return b
+	case !txid.Belongs(pr.XID.GTRID, p.Log.ID()):
+		b.Reason = "of another log"
+		return b
+	case !p.claims.claim(pr.XID.GTRID):
+		b.Action, b.Reason = Live, "its transaction is live in this process"
+		return b
+	}
+	if b.Decision, b.Err = p.Log.Lookup(ctx, pr.XID.GTRID); b.Err != nil {
+		b.Action, b.Reason = Left, "the log can't tell its decision"
+		return b
+	}
+	b.Action = WouldRollBack
+	if b.Decision == txlog.Committed {
+		b.Action = WouldCommit
+	}
+	switch b.Decision {
+	case txlog.Committed:
+		b.Reason = "the log says committed"
+	case txlog.Aborted:
+		b.Reason = "the log says aborted"
+	default:
+		b.Reason = "the log has no decision: it never was committed"
+	}
+	if pr.XID.BQual != res.Name {
+		// Left to the resource that it names, which lists it too where both are one server; see misplaced.
+		b.Action = Left
+		b.Reason = fmt.Sprintf("it is a branch of resource %q, which is not configured: name that database with --resource %s=URL", pr.XID.BQual, pr.XID.BQual)
+	}
+	return b
+}
+
+// finish tells the database the outcome of a branch that was judged, and records in the branch what came of it.
+func (p *pass) finish(ctx context.Context, res drivers.Resource, b *Branch) {
+	if b.Decision == txlog.Undecided {
+		// Whoever writes first is right: only after this may the branch be rolled back (rule P4).
+		d := txlog.Decision{ID: b.XID.GTRID, Outcome: txlog.Aborted, Resources: p.names()}
+		if b.Decision, b.Err = p.Log.Decide(ctx, d); b.Err != nil {
+			b.Decision, b.Action, b.Reason = txlog.Undecided, Left, "the log does not take the decision to abort"
+			return
+		}
+		p.decided(d, b.Decision)
+	}
+	var done, contradicted = RolledBack, drivers.ErrCommitted
+	if b.Decision == txlog.Committed {
+		done, contradicted = Committed, drivers.ErrRolledBack
+		b.Err = res.Driver.CommitPrepared(ctx, res.DB, b.XID)
+	} else {
+		b.Err = res.Driver.RollbackPrepared(ctx, res.DB, b.XID)
+	}
+	if errors.Is(b.Err, drivers.ErrUnknownXID) {
+		p.ask(ctx, res, b)
+	}
+	switch {
+	case b.Err == nil:
+		b.Action, b.Reason = done, ""
+	case errors.Is(b.Err, drivers.ErrHeld):
+		b.Action, b.Reason = Left, "a live session still holds it: not yet"
+	case errors.Is(b.Err, drivers.ErrUnknownXID):
+		b.Action, b.Reason = FinishedElsewhere, "gone when its turn came"
+	case errors.Is(b.Err, contradicted) || errors.Is(b.Err, drivers.ErrHeuristic):
+		b.Action, b.Reason = Heuristic, fmt.Sprintf("the decision is %s, and a person must look", b.Decision)
+	default:
+		b.Action, b.Reason = Left, "the database refused, or did not answer"
+	}
+}
+
+// ask finds out what an unknown XID means (rules P1 and P12): still listed, it is held by a session.
+func (p *pass) ask(ctx context.Context, res drivers.Resource, b *Branch) {
+	listed, err := res.Driver.Prepared(ctx, res.DB)
+	if err != nil {
+		b.Err = err
+		return
+	}
+	for _, pr := range listed {
+		if pr.XID == b.XID && pr.Raw == "" {
+			b.Err = drivers.ErrHeld
+		}
+	}
+}
+
+// waitForSessions finishes branches that sessions still hold: it waits for the sessions to end, as those of a killed process
+// do within milliseconds, then ends those that stay, as the server may take a vanished client's for alive for
+// hours, and waits again.
+func (p *pass) waitForSessions(ctx context.Context, res drivers.Resource, held []*Branch) {
+	held = p.retryHeld(ctx, res, held)
+	ender, ok := res.Driver.(drivers.SessionEnder)
+	if !ok || len(held) == 0 || ctx.Err() != nil {
+		return
+	}
+	for _, b := range held {
+		// Its ID is claimed and its outcome durable: no coordinator of ours has any use for that session.
+		if err := ender.EndSession(ctx, res.DB, b.XID); err != nil {
+			b.Err = fmt.Errorf("%w: end its session: %w", drivers.ErrHeld, err)
+		}
+	}
+	p.retryHeld(ctx, res, held)
+}
+
+// retryHeld tries again, less and less often, until all are finished or HeldWait is over; it returns the rest.
+func (p *pass) retryHeld(ctx context.Context, res drivers.Resource, held []*Branch) []*Branch {
+	ctx, cancel := context.WithTimeout(ctx, positive(p.HeldWait, defaultHeldWait))
+	defer cancel()
+	for pause := 5 * time.Millisecond; len(held) > 0; pause = min(2*pause, 250*time.Millisecond) {
+		select {
+		case <-ctx.Done():
+			return held
+		case <-time.After(pause):
+		}
+		rest := held[:0]
+		for _, b := range held {
+			was := b.Err
+			p.finish(ctx, res, b)
+			if b.Err != nil && ctx.Err() != nil {
+				b.Err, b.Action, b.Reason = was, Left, "a live session still holds it: not yet"
+			}
+			if errors.Is(b.Err, drivers.ErrHeld) {
+				rest = append(rest, b)
+			}
+		}
+		held = rest
+	}
+	return nil
+}
+
+// names are the names of all configured resources: an abort's branches may be in any of them.
+func (p *pass) names() []string {
+	names := make([]string, len(p.Resources))
+	for i, res := range p.Resources {
+		names[i] = res.Name
+	}
+	return names
+}
+
+// begun is when the transaction of this ID began, zero where the ID does not tell.
+func begun(gtrid string) time.Time {
+	_, at, _ := txid.Split(gtrid)
+	return at
+}

@@ -1,0 +1,151 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/xasql/xasql/drivers"
+	"github.com/xasql/xasql/txlog"
+)
+
+// settle forgets the decisions of which no database holds anything more (rule P6).
+func (p *pass) settle(ctx context.Context, report *Report) error {
+	for _, d := range p.decisions {
+		out := Decision{Decision: d}
+		if out.Reason = p.unfinished(d, report); out.Reason == "" {
+			out.Settled = true
+			out.Unverified = unverified(d, report)
+			if p.act {
+				if err := p.Log.Settle(ctx, d.ID); err != nil {
+					return fmt.Errorf("recovery: settle %s: %w", d.ID, err)
+				}
+			}
+		}
+		report.Decisions = append(report.Decisions, out)
+	}
+	return ctx.Err()
+}
+
+// unfinished tells why the decision can't be forgotten yet, "" when it can.
+func (p *pass) unfinished(d txlog.Decision, report *Report) string {
+	for _, name := range d.Resources {
+		i := slices.IndexFunc(report.Resources, func(r Resource) bool { return r.Name == name })
+		switch {
+		case i < 0:
+			return fmt.Sprintf("it names resource %q, which is not configured", name)
+		case report.Resources[i].Err != nil:
+			return fmt.Sprintf("%q could not be asked", name)
+		case report.Resources[i].Withheld != "":
+			return report.Resources[i].Withheld
+		}
+	}
+	for _, b := range report.Branches(Branch.InDoubt) {
+		if b.XID.GTRID == d.ID {
+			return fmt.Sprintf("%q still holds a branch of it", b.Resource)
+		}
+	}
+	return ""
+}
+
+// unverified names the resources of a committed decision that listed no branch of it.
+func unverified(d txlog.Decision, report *Report) []string {
+	if d.Outcome != txlog.Committed {
+		return nil
+	}
+	var names []string
+	for _, name := range d.Resources {
+		seen := report.Branches(func(b Branch) bool {
+			return b.XID.GTRID == d.ID && b.XID.BQual == name && b.Action == Committed
+		})
+		if len(seen) == 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// misplaced looks at the branches that a database listed although they name another resource. Where that
+// resource listed them too, both are one server, and nothing is amiss.
+func misplaced(resources []Resource) {
+	listed := map[drivers.XID]bool{}
+	byName := map[string]bool{}
+	for _, r := range resources {
+		byName[r.Name] = r.Err == nil
+		for _, b := range r.Branches {
+			if b.XID.BQual == r.Name {
+				listed[b.XID] = true
+			}
+		}
+	}
+	for i := range resources {
+		r := &resources[i]
+		r.Branches = slices.DeleteFunc(r.Branches, func(b Branch) bool {
+			return b.Action != Foreign && b.XID.BQual != r.Name && listed[b.XID]
+		})
+		for j := range r.Branches {
+			b := &r.Branches[j]
+			if answered, configured := byName[b.XID.BQual]; configured && b.Action == Left && b.XID.BQual != r.Name {
+				b.Reason = fmt.Sprintf("it is a branch of resource %q, which did not answer", b.XID.BQual)
+				if answered {
+					b.Reason = fmt.Sprintf("it is a branch of resource %q, but was found in %q: are their URLs mixed up?", b.XID.BQual, r.Name)
+				}
+			}
+		}
+	}
+}
+
+// log tells the operator's log what was done and what was left.
+func (p *pass) log(ctx context.Context, report Report) {
+	log := p.logger()
+	for _, res := range report.Resources {
+		if res.Err != nil {
+			log.LogAttrs(ctx, slog.LevelWarn, "recovery could not ask a resource", slog.String(keyResource, res.Name), slog.Any(keyError, res.Err))
+		}
+		if res.Withheld != "" {
+			log.LogAttrs(ctx, slog.LevelWarn, "a resource settles no decision", slog.String(keyResource, res.Name), slog.String(keyReason, res.Withheld))
+		}
+		for _, b := range res.Branches {
+			logBranch(ctx, log, b)
+		}
+	}
+	for _, d := range report.Decisions {
+		if len(d.Unverified) > 0 && report.Acted {
+			log.LogAttrs(ctx, slog.LevelDebug, "decision settled, some branches unverified", slog.String(keyID, d.ID),
+				slog.String(keyResource, strings.Join(d.Unverified, ",")))
+		}
+	}
+}
+
+func logBranch(ctx context.Context, log *slog.Logger, b Branch) {
+	level, msg := slog.LevelDebug, "branch "+b.Action.String()
+	switch b.Action {
+	case Committed, RolledBack:
+		level = slog.LevelInfo
+	case Left:
+		level, msg = slog.LevelWarn, "branch left in doubt"
+	case Heuristic:
+		level, msg = slog.LevelError, "heuristic outcome"
+	}
+	attrs := []slog.Attr{slog.String(keyXID, b.XID.String()), slog.String(keyResource, b.Resource), slog.String(keyDecision, b.Decision.String())}
+	if b.Reason != "" {
+		attrs = append(attrs, slog.String(keyReason, b.Reason))
+	}
+	if b.Err != nil && !errors.Is(b.Err, context.Canceled) {
+		attrs = append(attrs, slog.Any(keyError, b.Err))
+	}
+	log.LogAttrs(ctx, level, msg, attrs...)
+}
+
+// Keys of the log's attributes.
+const (
+	keyID       = "id"
+	keyXID      = "xid"
+	keyResource = "resource"
+	keyDecision = "decision"
+	keyReason   = "reason"
+	keyError    = "err"
+)
