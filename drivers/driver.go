@@ -3,6 +3,9 @@ package drivers
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -16,6 +19,23 @@ type Resource struct {
 	DB *sql.DB
 	// Driver is the engine's driver, e.g. postgres.New().
 	Driver Driver
+}
+
+// Validate returns an error that begins with the name of the field that is wrong, and tells what to do.
+func (r Resource) Validate() error {
+	switch {
+	case r.Name == "":
+		return errors.New("Name is empty: give the database a stable name")
+	case len(r.Name) > MaxBQual:
+		return fmt.Errorf("Name %q has %d bytes: it is the branch qualifier of every XID, which holds at most %d", r.Name, len(r.Name), MaxBQual)
+	case strings.IndexFunc(r.Name, func(c rune) bool { return c >= 0x80 || !plain(byte(c)) }) >= 0:
+		return fmt.Errorf("Name %q: use ASCII letters, digits, '.', '_' and '-' only", r.Name)
+	case r.DB == nil:
+		return fmt.Errorf("DB of %q is nil: open it with sql.Open", r.Name)
+	case r.Driver == nil:
+		return fmt.Errorf("Driver of %q is nil: use the engine's, e.g. postgres.New()", r.Name)
+	}
+	return nil
 }
 
 // Vote is a branch's answer to Prepare. A "no" is an error.
