@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -49,8 +50,7 @@ func Main(m *testing.M) {
 		os.Exit(130)
 	}()
 	code := m.Run()
-	servers.tellSkipped()
-	if err := servers.close(); err != nil {
+	if err := errors.Join(servers.tellSkipped(), servers.close()); err != nil {
 		fmt.Fprintln(os.Stderr, "engines:", err)
 		code = max(code, 1)
 	}
@@ -163,12 +163,27 @@ func (p *process) noteSkip(e Engine, err error) {
 	}
 }
 
-func (p *process) tellSkipped() {
+// tellSkipped tells which engines were missed, also in the file that XA_SKIPPED names: go test shows nothing of
+// what a passing package prints.
+func (p *process) tellSkipped() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.skipped) == 0 {
+		return nil
+	}
 	for _, line := range p.skipped {
 		fmt.Fprintln(os.Stderr, "engines: TESTS WERE SKIPPED for want of", line)
 	}
+	name := os.Getenv("XA_SKIPPED")
+	if name == "" {
+		return nil
+	}
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(strings.Join(p.skipped, "\n") + "\n")
+	return errors.Join(err, f.Close())
 }
 
 // close removes the containers. Servers that are still starting are waited for: nothing else would remove them.

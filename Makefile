@@ -1,0 +1,36 @@
+# Every verb works in a clean clone. `make help` lists them.
+
+FUZZTIME  ?= 30s
+BENCHTIME ?= 1s
+GO        ?= go
+TOOLS     := $(CURDIR)/bin
+
+.PHONY: help demo test race fuzz lint bench setup
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## crash a money transfer between two SQLite databases, and recover it; needs no server
+	@examples/transfer/demo.sh
+
+test: ## everything, on real servers (installs Docker on Debian); XA_REQUIRE=all: fail where a server is missing
+	@scripts/test.sh
+
+race: ## the same under the race detector
+	@scripts/test.sh -race
+
+fuzz: ## every fuzz target, for FUZZTIME (30s) each
+	@scripts/fuzz.sh $(FUZZTIME)
+
+lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck
+	@scripts/lint.sh
+
+bench: $(TOOLS)/benchstat ## every benchmark, for BENCHTIME (1s) each; comparable with bin/benchstat
+	@scripts/bench.sh $(BENCHTIME)
+
+setup: ## only get the servers ready that the tests need
+	@integration/setup.sh
+
+$(TOOLS)/%: integration/tools/go.mod integration/tools/go.sum
+	@GOBIN=$(TOOLS) $(GO) -C integration/tools install tool
+	@touch $@

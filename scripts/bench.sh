@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Runs every benchmark of both modules, for the given time each, in a form that benchstat compares.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+go test -run '^$' -bench . -benchmem -benchtime "$1" ./...
+go -C integration test -run '^$' -bench . -benchmem -benchtime "$1" -timeout 60m -p 1 ./...
