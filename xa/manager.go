@@ -1,0 +1,241 @@
+package xa
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/xasql/xasql/internal/txid"
+	"github.com/xasql/xasql/recovery"
+)
+
+// Manager runs global transactions over its resources. It is safe for concurrent use. Make one with [Open].
+type Manager struct {
+	cfg       Config
+	resources map[string]*resource
+
+	mu      sync.Mutex          // guards what follows
+	latched map[string]struct{} // one latch per ID (rule P4): live here, or being recovered
+	open    map[*Tx]struct{}    // between Begin and their end
+	closed  bool                // no new transactions
+	ended   chan struct{}       // closed, and made anew, whenever a transaction ends
+
+	recovering sync.Mutex // one recovery at a time
+	wake       chan struct{}
+	stop       context.CancelFunc // ends the background
+	stopped    chan struct{}      // closed when it has ended
+}
+
+// Open returns a manager. Before, it checks that every database that answers is fit for XA, and settles what
+// this log left in doubt; afterwards that goes on in the background. A database that is down does not
+// keep Open from returning: it is checked and recovered when it is back. One that answers
+// and can't work, such as PostgreSQL with max_prepared_transactions = 0, is an error that tells what to do. When ctx ends before Open has
+// finished, Open returns its error. The caller must call [Manager.Close] or [Manager.Shutdown].
+func Open(ctx context.Context, cfg Config) (*Manager, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("xa: open: %w", err)
+	}
+	m := &Manager{
+		cfg:       cfg.withDefaults(),
+		resources: map[string]*resource{},
+		latched:   map[string]struct{}{},
+		open:      map[*Tx]struct{}{},
+		ended:     make(chan struct{}),
+		wake:      make(chan struct{}, 1),
+		stopped:   make(chan struct{}),
+	}
+	for _, r := range m.cfg.Resources {
+		m.resources[r.Name] = newResource(m, r)
+	}
+	if err := m.checkAll(ctx); err != nil {
+		return nil, fmt.Errorf("xa: open: %w", err)
+	}
+	if _, err := m.Recover(ctx); err != nil {
+		return nil, fmt.Errorf("xa: open: %w", err)
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	m.stop = stop
+	go m.background(background)
+	return m, nil
+}
+
+// Begin starts a global transaction. Nothing is written, and no database is asked, before a branch starts. When ctx
+// ends before the decision, or the timeout is over, the transaction is rolled back; so ctx must live
+// as long as the transaction.
+func (m *Manager) Begin(ctx context.Context, opts *TxOptions) (*Tx, error) {
+	if err := opts.validate(); err != nil {
+		return nil, fmt.Errorf("xa: begin: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("xa: begin: %w", context.Cause(ctx))
+	}
+	tx := newTx(m, txid.New(m.cfg.Log.ID(), time.Now()), opts)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, fmt.Errorf("xa: begin: %w", ErrClosed)
+	}
+	m.latched[tx.id] = struct{}{}
+	m.open[tx] = struct{}{}
+	tx.live(ctx)
+	return tx, nil
+}
+
+// Do runs fn in a global transaction and commits it. An error or a panic of fn rolls back: the error that Do returns is
+// then both ErrRolledBack and fn's own; a panic goes on. The context that fn gets carries the transaction and ends with it; statements
+// of [Manager.DB]'s handles run inside the transaction under that context. What Do returns otherwise is what [Tx.Commit] returns.
+func (m *Manager) Do(ctx context.Context, opts *TxOptions, fn func(ctx context.Context, tx *Tx) error) error {
+	tx, err := m.Begin(ctx, opts)
+	if err != nil {
+		return err
+	}
+	returned := false
+	defer func() {
+		if !returned { // a panic, or runtime.Goexit, which a test's FailNow calls
+			tx.rollback(ctx, errors.New("the function did not return"), false)
+		}
+	}()
+	err = fn(NewContext(tx.lifetime, tx), tx)
+	returned = true
+	if err != nil {
+		return tx.rollback(ctx, err, false)
+	}
+	if err = tx.Commit(ctx); errors.Is(err, ErrTxDone) { // the function has ended it by itself
+		err, _ = tx.result()
+	}
+	return err
+}
+
+// Recover looks for what is in doubt under this log and settles it, now, as the background does by
+// itself. The Report tells what was done, what was left and why; the error is about the log or ctx.
+func (m *Manager) Recover(ctx context.Context) (recovery.Report, error) {
+	m.recovering.Lock()
+	defer m.recovering.Unlock()
+	r := recovery.Resolver{
+		Log:       m.cfg.Log,
+		Resources: m.cfg.Resources,
+		Claim:     m.claim,
+		Timeout:   m.cfg.RecoveryTimeout,
+		Logger:    m.cfg.Logger,
+	}
+	report, err := r.Resolve(ctx)
+	for _, answer := range report.Resources {
+		m.resources[answer.Name].answered(answer)
+	}
+	call(m.cfg.Trace.Recovered, RecoveryEvent{Report: report, Err: err})
+	return report, err
+}
+
+// Shutdown takes no new transactions, waits until none is open and nothing of this log is in doubt, and
+// closes the manager. When ctx ends before, it returns ctx's error with what is left, and the manager stays open
+// for another Shutdown or Close, but takes no new transactions.
+func (m *Manager) Shutdown(ctx context.Context) error {
+	for {
+		m.mu.Lock()
+		m.closed = true
+		left, ended := len(m.open), m.ended
+		m.mu.Unlock()
+		if left == 0 {
+			break
+		}
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return fmt.Errorf("xa: shutdown: %d transactions are still open: %w", left, context.Cause(ctx))
+		}
+	}
+	for pause := minPause; ; pause = min(2*pause, m.cfg.RecoveryInterval) {
+		report, err := m.Recover(ctx)
+		if err == nil && report.Clean() {
+			return m.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("xa: shutdown: %s: %w", leftovers(report, err), context.Cause(ctx))
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Close ends the manager at once: what is open is rolled back, what is being committed is waited for, and what is in
+// doubt is left to recovery, by the next Open or xa-recover. Calling it twice is harmless.
+func (m *Manager) Close() error {
+	m.mu.Lock()
+	m.closed = true
+	open := slices.Collect(maps.Keys(m.open))
+	m.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, tx := range open {
+		wg.Go(func() { tx.rollback(context.Background(), ErrClosed, false) })
+	}
+	wg.Wait()
+	for {
+		m.mu.Lock()
+		left, ended := len(m.open), m.ended
+		m.mu.Unlock()
+		if left == 0 {
+			break
+		}
+		<-ended
+	}
+	m.stop()
+	<-m.stopped
+	for _, r := range m.resources {
+		r.handle.Close()
+	}
+	return nil
+}
+
+// claim takes the latch of an ID for recovery.
+func (m *Manager) claim(id string) (release func(), ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, taken := m.latched[id]; taken {
+		return nil, false
+	}
+	m.latched[id] = struct{}{}
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.latched, id)
+	}, true
+}
+
+// end takes a transaction off the books and gives its ID to recovery, which is told when branches are left.
+func (m *Manager) end(tx *Tx, left bool) {
+	m.mu.Lock()
+	delete(m.latched, tx.id)
+	delete(m.open, tx)
+	close(m.ended)
+	m.ended = make(chan struct{})
+	m.mu.Unlock()
+	if left {
+		select {
+		case m.wake <- struct{}{}:
+		default: // it has been told already
+		}
+	}
+}
+
+// resource returns the resource of that name.
+func (m *Manager) resource(name string) (*resource, error) {
+	if r := m.resources[name]; r != nil {
+		return r, nil
+	}
+	names := slices.Sorted(maps.Keys(m.resources))
+	return nil, fmt.Errorf("no resource is named %q: the configured ones are %s", name, strings.Join(names, ", "))
+}
+
+// Keys of the log's attributes.
+const (
+	keyResource = "resource"
+	keyError    = "err"
+	keyHint     = "hint"
+	keyID       = "id"
+	keyXID      = "xid"
+)
