@@ -13,38 +13,37 @@ import (
 // minPause is the first pause before what is left in doubt is tried again.
 const minPause = 50 * time.Millisecond
 
-// background recovers whenever a transaction left something, sooner at first and then less and less often until it
-// is done, and at every RecoveryInterval even when the manager is idle (rule P9).
-func (m *Manager) background(ctx context.Context) {
+// background recovers whenever a transaction left something, and at every RecoveryInterval even when the manager is idle (rule
+// P9). What is left it tries sooner at first, and then less and less often. last is what Open's own recovery found.
+func (m *Manager) background(ctx context.Context, last recovery.Report) {
 	defer close(m.stopped)
 	interval := m.cfg.RecoveryInterval
-	timer := time.NewTimer(interval)
+	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var err error
 	for pause := min(minPause, interval); ; {
+		if err == nil && quiet(last) {
+			pause = min(minPause, interval)
+			timer.Reset(interval)
+		} else {
+			timer.Reset(pause)
+			pause = min(2*pause, interval)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-m.wake:
+			pause = min(minPause, interval)
 		case <-timer.C:
 		}
-		report, err := m.Recover(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
+		if last, err = m.Recover(ctx); err != nil && ctx.Err() == nil {
 			m.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "recovery failed", slog.Any(keyError, err))
-		case report.Clean() || onlyLive(report):
-			pause = min(minPause, interval)
-			timer.Reset(interval)
-			continue
 		}
-		timer.Reset(pause)
-		pause = min(2*pause, interval)
 	}
 }
 
-// onlyLive tells whether all that is in doubt is in the hands of live transactions.
-func onlyLive(report recovery.Report) bool {
+// quiet tells whether nothing waits for recovery: what is in doubt is in the hands of live transactions.
+func quiet(report recovery.Report) bool {
 	live := report.Branches(func(b recovery.Branch) bool { return b.Action == recovery.Live })
 	for _, d := range report.Decisions {
 		if !d.Settled {

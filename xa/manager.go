@@ -55,12 +55,13 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	if err := m.checkAll(ctx); err != nil {
 		return nil, fmt.Errorf("xa: open: %w", err)
 	}
-	if _, err := m.Recover(ctx); err != nil {
+	report, err := m.Recover(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("xa: open: %w", err)
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	m.stop = stop
-	go m.background(background)
+	go m.background(background, report)
 	return m, nil
 }
 
