@@ -46,6 +46,13 @@ func (d *DB) Fail(op Op, f Fault) {
 	d.faults[op] = append(d.faults[op], f)
 }
 
+// Heal forgets the faults that have not happened yet.
+func (d *DB) Heal() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.faults)
+}
+
 // OnEvent sets the function that gets one line a two-phase call, when it has its answer: "orders begin",
 // "orders prepare: prepared", "orders commit: lost connection". Calls that run at once tell their events at once,
 // so f must be safe for concurrent use. nil stops it.

@@ -1,0 +1,180 @@
+package drivertest
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+
+	"github.com/xasql/xasql/drivers"
+)
+
+// optionalCases are the optional interfaces. A driver without one passes its case.
+func optionalCases() []testCase {
+	return []testCase{
+		{"Checker", "AGoodServerIsFit", checker},
+		{"Classifier", "KindsOfFailure", classifier},
+		{"Identifier", "IdentityIsStable", identifier},
+		{"SessionEnder", "EndsTheSessionNotTheBranch", sessionEnder},
+		{"ReadOnlyBranch", "AgreesWithPrepare", readOnlyBranch},
+	}
+}
+
+func (r *run) lacks(name string) { r.Logf("the driver has no %s", name) }
+
+func checker(r *run) {
+	c, ok := r.Driver.(drivers.Checker)
+	if !ok {
+		r.lacks("Checker")
+		return
+	}
+	findings, err := c.Check(r.ctx, r.other)
+	if err != nil {
+		r.Fatalf("Check: %v", err)
+	}
+	last := drivers.Fatal
+	for _, f := range findings {
+		r.Logf("%s: %s: %s", f.Severity, f.Problem, f.Hint)
+		if f.Severity == drivers.Fatal {
+			r.Errorf("a fatal finding on a server that passes this suite: %s", f.Problem)
+		}
+		if f.Severity > last {
+			r.Errorf("the findings are not sorted, the worst first")
+		}
+		last = f.Severity
+		if f.Problem == "" || f.Hint == "" {
+			r.Errorf("a finding without its problem, or without a hint: %+v", f)
+		}
+	}
+}
+
+func classifier(r *run) {
+	c, ok := r.Driver.(drivers.Classifier)
+	if !ok {
+		r.lacks("Classifier")
+		return
+	}
+	key := r.seed()
+	_, duplicate := r.main.ExecContext(r.ctx, r.Insert, key, "twice")
+	if duplicate == nil {
+		r.Fatalf("harness: Insert of a key that exists: no error")
+	}
+	for _, tt := range []struct {
+		name string
+		err  error
+		want drivers.Class
+	}{
+		{"nil", nil, drivers.ClassOther},
+		{"an error of no engine", errors.New("deadlock, constraint, connection"), drivers.ClassOther},
+		{"a duplicate key", duplicate, drivers.ClassConstraint},
+		{"a duplicate key, wrapped", errors.Join(errors.New("insert"), duplicate), drivers.ClassConstraint},
+		{"driver.ErrBadConn", driver.ErrBadConn, drivers.ClassConnection},
+	} {
+		if got := c.Classify(tt.err); got != tt.want {
+			r.Errorf("Classify of %s (%v) = %d, want %d", tt.name, tt.err, got, tt.want)
+		}
+	}
+}
+
+func identifier(r *run) {
+	i, ok := r.Driver.(drivers.Identifier)
+	if !ok {
+		r.lacks("Identifier")
+		return
+	}
+	first, err := i.Identify(r.ctx, r.main)
+	if r.NoIdentity {
+		if !errors.Is(err, drivers.ErrNotSupported) {
+			r.Errorf("Identify: %q, %v, want %q, as the harness declares", first, err, drivers.ErrNotSupported)
+		}
+		return
+	}
+	if err != nil || first == "" {
+		r.Fatalf("Identify: %q, %v", first, err)
+	}
+	same := func(when string, db *sql.DB) {
+		r.Helper()
+		if again, err := i.Identify(r.ctx, db); again != first || err != nil {
+			r.Errorf("Identify %s: %q, %v, want %q", when, again, err, first)
+		}
+	}
+	same("again", r.main)
+	same("by another process", r.other)
+	if r.Crash != nil {
+		r.crash()
+		same("after a crash", r.other)
+	}
+	if r.Another == nil {
+		r.Logf("not tried: another database (Harness.Another is nil)")
+		return
+	}
+	db, err := r.Another()
+	if err != nil {
+		r.Fatalf("harness: Another: %v", err)
+	}
+	defer db.Close()
+	if got, err := i.Identify(r.ctx, db); err != nil || got == first {
+		r.Errorf("Identify of another database: %q, %v: not to be told from the first", got, err)
+	}
+}
+
+func sessionEnder(r *run) {
+	e, ok := r.Driver.(drivers.SessionEnder)
+	if !ok {
+		r.lacks("SessionEnder")
+		return
+	}
+	b := r.prepared()
+	for _, when := range []string{"while the session lives", "again"} {
+		err := e.EndSession(r.ctx, r.other, b.xid)
+		if errors.Is(err, drivers.ErrNotSupported) {
+			r.Logf("EndSession: %v", err)
+			r.rollback(b)
+			return
+		}
+		if err != nil {
+			r.Errorf("EndSession %s: %v", when, err)
+		}
+	}
+	r.wantListed(b.xid, true)
+	r.wantApplied(b, false)
+	// No discard of the connection before this: the session must have ended by itself.
+	if err := r.resolve(b.xid, true); err != nil {
+		r.Errorf("CommitPrepared after EndSession: %v", err)
+	}
+	discard(b.conn)
+	r.wantApplied(b, true)
+}
+
+func readOnlyBranch(r *run) {
+	for _, wrote := range []bool{false, true} {
+		b := r.begin(nil)
+		ro, ok := b.Branch.(drivers.ReadOnlyBranch)
+		if !ok {
+			r.lacks("ReadOnlyBranch")
+			r.rollback(b)
+			return
+		}
+		r.get(b.conn, b.key)
+		if wrote {
+			r.write(b)
+		}
+		is, err := ro.ReadOnly(r.ctx)
+		if err != nil {
+			r.Errorf("ReadOnly: %v", err)
+		}
+		if is && wrote {
+			r.Errorf("ReadOnly of a branch that wrote: true")
+		}
+		vote, err := b.Prepare(r.ctx)
+		if err != nil {
+			r.Errorf("Prepare: %v", err)
+		}
+		if is && vote != drivers.VoteReadOnly {
+			r.Errorf("ReadOnly says true, and Prepare votes %s", vote)
+		}
+		if vote == drivers.VotePrepared {
+			r.rollback(b)
+		}
+		discard(b.conn)
+	}
+}
