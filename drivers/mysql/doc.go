@@ -1,0 +1,71 @@
+// Package mysql is the driver for MySQL (8.0.29 and later) and MariaDB (10.5.2 and later), by their XA statements, over
+// pools of github.com/go-sql-driver/mysql:
+//
+//	db, err := sql.Open("mysql", dsn)
+//	// ...
+//	resource := drivers.Resource{Name: "orders", DB: db, Driver: mysql.New()}
+//
+// On MySQL the pool's user needs XA_RECOVER_ADMIN, without which it can't see what is prepared:
+//
+//	GRANT XA_RECOVER_ADMIN ON *.* TO 'app'@'%'
+//
+// MariaDB needs no grant. No setting of the pool is required; parseTime, interpolateParams, multiStatements and the
+// character set change nothing here.
+//
+// A transaction of one branch costs four round trips on MySQL, of several branches five; MariaDB's
+// compound statements leave four in both cases. Declared isolation or read-only is one more.
+//
+// # Failure
+//
+// Errors are in the contract's terms (drivers.ErrUnknownXID and so on), and wrap the server's *mysql.MySQLError. They
+// never match database/sql/driver.ErrBadConn: a connection that broke is mysql.ErrInvalidConn, and says nothing of what the
+// server did.
+//
+// The server condemns a whole branch at a deadlock (1213), at 1020 under MariaDB's innodb_snapshot_isolation, and at a lock timeout if
+// innodb_rollback_on_timeout is set. It then refuses every further statement, and Prepare and CommitOnePhase answer ErrRolledBack, whether
+// or not the application saw the error. By default a lock timeout (1205) undoes its statement only: an application that goes on
+// commits the rest, as in any transaction.
+//
+// A context that ends while a statement runs makes go-sql-driver close the connection. The server undoes a branch that was not
+// prepared when it notices, which can take some seconds; until then the XID is in use.
+//
+// # Concurrency
+//
+// As package drivers says: the driver is safe for concurrent use, a branch is not.
+//
+// # Limits
+//
+// Sessions. On MariaDB, and on MySQL with xa_detach_on_prepare=OFF, a prepared branch belongs to its session, and others
+// get ErrHeld until that has ended. A server that is not told of its client's end, because the network or the machine died, waits for
+// a TCP timeout. So there a branch's session also holds the user-level lock "xasql:" and a hash of the XID (GET_LOCK), by
+// which EndSession, in any process, finds it and kills it. An application that calls RELEASE_ALL_LOCKS in a branch gives that up.
+//
+// XA statements. An application must not send any itself: one that ends its branch that way writes outside it from then
+// on. The server refuses BEGIN, COMMIT, ROLLBACK, DDL, LOCK TABLES and all else that commits implicitly, with 1399; savepoints
+// work.
+//
+// Tables. Only InnoDB's are transactional. A change to a table of another engine (MyISAM, Aria, MEMORY) is made at once, and no rollback
+// undoes it. MySQL refuses temporary tables in a branch (4091) unless xa_detach_on_prepare is OFF.
+//
+// Reading. A branch that only reads is prepared like any other, unless sql.TxOptions.ReadOnly declared it: no server tells a plain user
+// whether a transaction changed anything. Such a branch does not survive a server's crash; CommitPrepared then returns ErrUnknownXID
+// though nothing was lost. So declare it. MariaDB also rolls it back when its session ends, which CommitPrepared takes
+// for the success that it is.
+//
+// Locks. What SELECT ... FOR UPDATE locked stays locked until phase two, on MySQL only if the branch also changed
+// something. What FOR SHARE or LOCK IN SHARE MODE locked, MariaDB gives up at XA PREPARE. Serializable isolation holds on MariaDB; on MySQL it is
+// refused with ErrNotSupported, also where it is the session's default, because what a branch that changed nothing has read is given up
+// at XA PREPARE.
+//
+// Binary log. A MySQL server that writes one loses at a crash the prepared branches that are not in it. Begin refuses sessions with
+// sql_log_bin=0; the server's own --binlog-do-db and --binlog-ignore-db only the Checker can see. MariaDB keeps such branches.
+//
+// Crashes of MySQL. Of 63 SIGKILLs of MySQL 9.7.4 under its default settings, 3 lost branches that XA PREPARE had acknowledged and the
+// binary log contained; the cause is not known. CommitPrepared then returns ErrUnknownXID, which a coordinator must take for
+// a possible loss, never for a success. MariaDB was not seen to do that.
+//
+// Identity. Identify gives MySQL's server_uuid. MariaDB has nothing of the kind: ErrNotSupported.
+//
+// Format ids. MariaDB ignores them: no two branches on one server can differ in it alone. This driver never finishes
+// a branch whose format id is not the one that it was asked for.
+package mysql
