@@ -1,0 +1,115 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/xasql/xasql/drivers"
+)
+
+// Driver is the driver for PostgreSQL 13 and later. It has no state; all its methods may be called
+// concurrently. It is a [drivers.Driver], [drivers.Checker], [drivers.Classifier] and [drivers.Identifier], and
+// its branches are [drivers.ReadOnlyBranch].
+type Driver struct{}
+
+// New returns the driver. It works over any database/sql driver whose errors tell their SQLSTATE and which sends a
+// statement without arguments as it is: pgx's stdlib and lib/pq do.
+func New() *Driver { return &Driver{} }
+
+// Begin starts a branch on conn: an ordinary transaction, until it is prepared. It is one round trip.
+//
+// It fails if conn is in a transaction that has run a query; the caller then discards conn. Isolation levels that
+// PostgreSQL lacks are [drivers.ErrNotSupported]; read uncommitted is read committed, and snapshot is repeatable
+// read, which give what the others promise. Without opts the session's own defaults hold.
+func (*Driver) Begin(ctx context.Context, conn *sql.Conn, xid drivers.XID, opts *sql.TxOptions) (drivers.Branch, error) {
+	gid, err := gidOf(xid)
+	if err != nil {
+		return nil, err
+	}
+	begin, err := beginSQL(gid, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := exec(ctx, conn, stepBegin, begin); err != nil {
+		return nil, err
+	}
+	return &branch{conn: conn, gid: gid}, nil
+}
+
+// Prepared lists the prepared transactions of the database that db is connected to, whoever prepared them.
+// PostgreSQL lets every role see them all. Those of the server's other databases are not listed.
+func (*Driver) Prepared(ctx context.Context, db *sql.DB) (_ []drivers.Prepared, err error) {
+	defer func() { err = mapError(stepList, err) }()
+	// Looking is the one thing that may be sent twice, so it goes over the pool.
+	rows, err := db.QueryContext(ctx, `SELECT gid, prepared, owner::text FROM pg_catalog.pg_prepared_xacts
+		WHERE database = pg_catalog.current_database()`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []drivers.Prepared
+	for rows.Next() {
+		var gid, owner string
+		var at time.Time
+		if err := rows.Scan(&gid, &at, &owner); err != nil {
+			return nil, err
+		}
+		p := drivers.Prepared{At: at, Owner: owner}
+		if xid, ok := parseGID(gid); ok {
+			p.XID = xid
+		} else {
+			p.Raw = gid
+		}
+		list = append(list, p)
+	}
+	return list, rows.Err()
+}
+
+// CommitPrepared commits a prepared transaction; nil means that it is durable. Only the role that prepared it, or a
+// superuser, may do so.
+//
+// An error is [drivers.ErrUnknownXID] where this database holds no such transaction, and [drivers.ErrHeld] while
+// another session is just finishing it. Any other error leaves it open whether it was committed: look at
+// Prepared. It is never driver.ErrBadConn.
+func (*Driver) CommitPrepared(ctx context.Context, db *sql.DB, xid drivers.XID) error {
+	return finish(ctx, db, stepCommitPrepared, xid)
+}
+
+// RollbackPrepared rolls a prepared transaction back. Errors are as of [Driver.CommitPrepared].
+func (*Driver) RollbackPrepared(ctx context.Context, db *sql.DB, xid drivers.XID) error {
+	return finish(ctx, db, stepRollbackPrepared, xid)
+}
+
+// finish sends its one statement over a connection of its own: the pool would send it again after
+// an ErrBadConn, and the second time the branch would be unknown though the first has committed it.
+func finish(ctx context.Context, db *sql.DB, step step, xid drivers.XID) error {
+	gid, err := gidOf(xid)
+	if err != nil {
+		return err
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return mapError(step, err)
+	}
+	defer conn.Close()
+	return finishOn(ctx, conn, step, gid)
+}
+
+// finishOn commits or rolls back a prepared transaction on a connection that carries no transaction.
+func finishOn(ctx context.Context, conn *sql.Conn, step step, gid string) error {
+	statement := commitPreparedSQL(gid)
+	if step == stepRollbackPrepared {
+		statement = rollbackPreparedSQL(gid)
+	}
+	err := exec(ctx, conn, step, statement)
+	var f *failure
+	if errors.As(err, &f) && sqlState(f) == "42501" {
+		var owner string
+		if ask(ctx, conn, step, ownerSQL(gid), &owner) == nil {
+			f.text += ", and that was " + owner
+		}
+	}
+	return err
+}
