@@ -41,7 +41,10 @@ type entry struct {
 
 // Main runs the tests and exits; TestMain calls it. Containers are removed at the end, and on
 // SIGINT and SIGTERM.
-func Main(m *testing.M) {
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for a TestMain that has something of its own to clean up: it returns the exit code.
+func Run(m *testing.M) int {
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {
@@ -54,7 +57,7 @@ func Main(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "engines:", err)
 		code = max(code, 1)
 	}
-	os.Exit(code)
+	return code
 }
 
 func (p *process) get(e Engine) (*Server, error) {

@@ -240,6 +240,29 @@ func (s *Server) Prepared(t testing.TB) []string {
 	return got
 }
 
+// AwaitNoSessions returns when no session is left in the database of that URL: what a killed client had sent is then
+// done or will never be.
+func (s *Server) AwaitNoSessions(t testing.TB, databaseURL string) {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatalf("%s: database url: %v", s.Engine, err)
+	}
+	query := "select count(*) from information_schema.processlist where db = ?"
+	if s.Engine.Kind == Postgres {
+		query = "select count(*) from pg_stat_activity where datname = $1"
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for n := 1; n > 0; <-tick.C {
+		if err := s.db.QueryRowContext(ctx, query, strings.TrimPrefix(u.Path, "/")).Scan(&n); err != nil {
+			t.Fatalf("%s: wait for %d sessions to end: %v", s.Engine, n, err)
+		}
+	}
+}
+
 // exec runs a statement as the administrator.
 func (s *Server) exec(t testing.TB, statement string) {
 	t.Helper()

@@ -1,0 +1,201 @@
+package integration
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	_ "github.com/mattn/go-sqlite3"
+
+	"github.com/xasql/xasql/integration/engines"
+	"github.com/xasql/xasql/integration/ledger"
+	"github.com/xasql/xasql/txlog/filelog"
+)
+
+// sqlite stands for SQLite where an engine is wanted.
+var sqlite = engines.Engine{Name: "sqlite", Kind: "sqlite"}
+
+// bank is some databases with a ledger each, the log of the program that makes transfers between them, and what that program told.
+type bank struct {
+	log       string // directory
+	told      string // file
+	databases []database
+}
+
+// database is one of a bank's.
+type database struct {
+	name   string // of the resource
+	url    string
+	server *engines.Server // nil: SQLite
+}
+
+// newBank makes a bank with one database of each engine; an engine may come several times.
+func newBank(t *testing.T, es ...engines.Engine) *bank {
+	t.Helper()
+	dir := t.TempDir()
+	b := &bank{log: filepath.Join(dir, "log"), told: filepath.Join(dir, "told")}
+	for i, e := range es {
+		d := database{name: fmt.Sprintf("%c-%s", 'a'+i, strings.ReplaceAll(e.Name, ":", "-"))}
+		if e == sqlite {
+			d.url = "sqlite:" + filepath.Join(dir, d.name+".db")
+		} else {
+			d.server = e.Server(t)
+			d.url = d.server.NewDatabase(t)
+		}
+		db := d.open(t)
+		err := ledger.Create(t.Context(), db)
+		db.Close()
+		if err != nil {
+			t.Fatalf("%s: %v", d.name, err)
+		}
+		b.databases = append(b.databases, d)
+	}
+	return b
+}
+
+// open opens a pool of the checker's own. The caller closes it: an open connection is a session that awaitQuiet waits for.
+func (d database) open(t *testing.T) *sql.DB {
+	t.Helper()
+	path, isFile := strings.CutPrefix(d.url, "sqlite:")
+	var db *sql.DB
+	var err error
+	if isFile {
+		db, err = sql.Open("sqlite3", "file:"+path+"?_journal_mode=WAL&_busy_timeout=5000")
+	} else {
+		db, err = engines.Open(d.url)
+	}
+	if err != nil {
+		t.Fatalf("%s: open: %v", d.name, err)
+	}
+	return db
+}
+
+// env tells the programs of log and databases, with the passwords apart from the URLs.
+func (b *bank) env() []string {
+	env := []string{"XA_LOG=file:" + b.log}
+	var resources []string
+	for _, d := range b.databases {
+		u, _ := url.Parse(d.url)
+		if password, ok := u.User.Password(); ok {
+			variable := strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToUpper(d.name))
+			env = append(env, "XA_"+variable+"_PASSWORD="+password)
+			u.User = url.User(u.User.Username())
+		}
+		resources = append(resources, d.name+"="+u.String())
+	}
+	return append(env, "XA_RESOURCES="+strings.Join(resources, "\n"))
+}
+
+// start starts the program that makes transfers.
+func (b *bank) start(t *testing.T, args ...string) *process {
+	t.Helper()
+	out, err := os.OpenFile(b.told, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	return startProgram(t, b.env(), out, "transfers", args...)
+}
+
+// startRecover starts xa-recover.
+func (b *bank) startRecover(t *testing.T, args ...string) *process {
+	t.Helper()
+	return startProgram(t, b.env(), nil, "xa-recover", args...)
+}
+
+// awaitQuiet returns when the databases have noticed that killed programs are gone: a statement that was on its way
+// may take effect until then.
+func (b *bank) awaitQuiet(t *testing.T) {
+	t.Helper()
+	for _, d := range b.databases {
+		if d.server != nil {
+			d.server.AwaitNoSessions(t, d.url)
+		}
+	}
+}
+
+// check fails the test for everything that is wrong after recovery: the books, what was told, what is still prepared,
+// and what the log has not settled. It returns the books by resource, and what was told.
+func (b *bank) check(t *testing.T) (map[string]ledger.Book, ledger.Told) {
+	t.Helper()
+	told := ledger.Told{}
+	f, err := os.Open(b.told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := told.Read(f); err != nil {
+		t.Fatal(err)
+	}
+	id := b.checkLog(t)
+	books := map[string]ledger.Book{}
+	for _, d := range b.databases {
+		books[d.name] = d.check(t, id)
+	}
+	for _, wrong := range ledger.Check(books, told) {
+		t.Error(wrong)
+	}
+	return books, told
+}
+
+// checkLog returns the log's identity.
+func (b *bank) checkLog(t *testing.T) string {
+	t.Helper()
+	log, err := filelog.OpenReadOnly(b.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	for d, err := range log.Unsettled(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Errorf("%s: %s, and not settled", d.ID, d.Outcome)
+	}
+	return log.ID()
+}
+
+// check reads a database, and fails the test if it holds a prepared branch of that log.
+func (d database) check(t *testing.T, logID string) ledger.Book {
+	t.Helper()
+	db := d.open(t)
+	defer db.Close()
+	book, err := ledger.Read(t.Context(), db)
+	if err != nil {
+		t.Fatalf("%s: %v", d.name, err)
+	}
+	for _, prepared := range d.prepared(t.Context(), t, db) {
+		if strings.Contains(prepared, logID+".") {
+			t.Errorf("%s: still prepared: %s", d.name, prepared)
+		}
+	}
+	return book
+}
+
+// prepared lists what the database, or its whole server, holds prepared.
+func (d database) prepared(ctx context.Context, t *testing.T, db *sql.DB) []string {
+	t.Helper()
+	if d.server != nil {
+		return d.server.Prepared(t)
+	}
+	rows, err := db.QueryContext(ctx, "select xid from _xa_prepared")
+	if err != nil {
+		t.Errorf("%s: list prepared branches: %v", d.name, err)
+		return nil
+	}
+	defer rows.Close()
+	var got []string
+	for rows.Next() {
+		var xid string
+		if err := rows.Scan(&xid); err != nil {
+			t.Errorf("%s: list prepared branches: %v", d.name, err)
+		}
+		got = append(got, xid)
+	}
+	return got
+}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package integration
+
+// raceEnabled: the programs are built as the test is.
+const raceEnabled = false
