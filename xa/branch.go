@@ -76,7 +76,7 @@ func (b *Branch) start(ctx context.Context) error {
 	defer release()
 	defer close(b.ready)
 	if err := b.connect(ctx); err != nil {
-		b.err = &BranchError{Op: "begin", XID: b.xid, Err: notBadConn(err)}
+		b.err = &BranchError{Op: "begin", XID: b.xid, Err: b.tx.because(notBadConn(err))}
 	}
 	call(b.trace().BranchStart, BranchEvent{XID: b.xid, Err: b.err})
 	return b.err
@@ -169,7 +169,7 @@ func (b *Branch) explain(err error) error {
 	if errors.Is(err, driver.ErrBadConn) && len(b.rows) > 0 {
 		return fmt.Errorf("branch %s: %d rows are open on its connection: close them first (or the connection is lost)", b.res.Name, len(b.rows))
 	}
-	return notBadConn(err)
+	return b.tx.because(notBadConn(err))
 }
 
 // explainer is implemented by driver branches that can tell more of a statement's error than the engine does.
@@ -192,7 +192,7 @@ func (b *Branch) prepare(ctx context.Context) (drivers.Vote, error) {
 	call(b.trace().PrepareStart, e)
 	began := time.Now()
 	vote, err := b.drv.Prepare(ctx)
-	e.Vote, e.Err, e.Elapsed = vote, b.wrap("prepare", err), time.Since(began)
+	e.Vote, e.Err, e.Elapsed = vote, b.wrap("prepare", b.tx.because(err)), time.Since(began)
 	call(b.trace().PrepareDone, e)
 	return vote, e.Err
 }

@@ -78,7 +78,7 @@ func (t *Tx) commit(ctx context.Context) (left bool, err error) {
 	}
 	work, release := t.join(ctx)
 	defer release()
-	if err := t.obstacle(work); err != nil {
+	if err := t.obstacle(ctx); err != nil {
 		return t.abort(ctx, branches, err)
 	}
 
@@ -98,7 +98,7 @@ func (t *Tx) commit(ctx context.Context) (left bool, err error) {
 	if len(prepared) == 0 {
 		return false, nil
 	}
-	if err := t.obstacle(work); err != nil {
+	if err := t.obstacle(ctx); err != nil {
 		return t.abort(ctx, branches, err)
 	}
 	if outcome, err := t.decide(ctx, prepared); err != nil && !notDecided(err) {
@@ -114,15 +114,18 @@ func (t *Tx) commit(ctx context.Context) (left bool, err error) {
 	return t.complete(ctx, prepared)
 }
 
-// obstacle tells why the transaction can't commit even if every database would.
-func (t *Tx) obstacle(work context.Context) error {
+// obstacle tells why the transaction can't commit even if every database would. ctx is Commit's.
+func (t *Tx) obstacle(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.only != nil {
 		return t.only
 	}
-	if work.Err() != nil {
-		return context.Cause(work)
+	// Both are asked themselves: a context joined of them hears of their end a moment later.
+	for _, ctx := range []context.Context{t.lifetime, ctx} {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 	}
 	return nil
 }
@@ -162,7 +165,7 @@ func (t *Tx) commitLast(ctx, work context.Context, branches []*Branch, writer *B
 		}
 	}
 	prepared, errs := t.prepare(work, readers)
-	if err := t.obstacle(work); err != nil {
+	if err := t.obstacle(ctx); err != nil {
 		errs = append(errs, err)
 	}
 	if len(errs) > 0 || len(prepared) > 0 { // prepared: it wrote after all, which breaks the contract

@@ -52,11 +52,9 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	for _, r := range m.cfg.Resources {
 		m.resources[r.Name] = newResource(m, r)
 	}
-	if err := m.checkAll(ctx); err != nil {
-		return nil, fmt.Errorf("xa: open: %w", err)
-	}
-	report, err := m.Recover(ctx)
+	report, err := m.admitAll(ctx)
 	if err != nil {
+		m.closeHandles()
 		return nil, fmt.Errorf("xa: open: %w", err)
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -186,10 +184,14 @@ func (m *Manager) Close() error {
 	}
 	m.stop()
 	<-m.stopped
+	m.closeHandles()
+	return nil
+}
+
+func (m *Manager) closeHandles() {
 	for _, r := range m.resources {
 		r.handle.Close()
 	}
-	return nil
 }
 
 // claim takes the latch of an ID for recovery.

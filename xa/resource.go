@@ -31,9 +31,9 @@ func newResource(m *Manager, r Resource) *resource {
 	return res
 }
 
-// checkAll checks the databases that answer. One that can't work is an error; one that is down is looked at again before its
-// first branch.
-func (m *Manager) checkAll(ctx context.Context) error {
+// admitAll checks the databases that answer, and settles what is in doubt. A database that can't work is an error; one that is
+// down is looked at again before its first branch.
+func (m *Manager) admitAll(ctx context.Context) (recovery.Report, error) {
 	errs := make([]error, len(m.cfg.Resources))
 	var wg sync.WaitGroup
 	for i, r := range m.cfg.Resources {
@@ -49,9 +49,12 @@ func (m *Manager) checkAll(ctx context.Context) error {
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return recovery.Report{}, context.Cause(ctx)
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return recovery.Report{}, err
+	}
+	return m.Recover(ctx)
 }
 
 // check asks the server whether it is fit for XA. err: it could not be asked.

@@ -25,8 +25,8 @@ var errBadConn = driver.ErrBadConn
 var update = flag.Bool("update", false, "rewrite the golden traces")
 
 // TestTraces compares what happens to the log and the databases, step by step, with a golden file for each scenario: the order
-// is the protocol. Steps that run at once are sorted, repeated ones told once, and recovery's lists
-// of stock are delayed, so that it works on one database after the other.
+// is the protocol. Steps that run at once are sorted, repeated ones told once, and stock
+// is slow to connect and to list, so that it works on one database after the other.
 func TestTraces(t *testing.T) {
 	failing := func(db func(w *world) *memdb.DB, op memdb.Op, f memdb.Fault) func(w *world) error {
 		return func(w *world) error {
@@ -64,6 +64,7 @@ func TestTraces(t *testing.T) {
 			run(t, func(w *world) {
 				for range 100 {
 					w.stock.Fail(memdb.OpList, memdb.Fault{Hook: func() { time.Sleep(time.Millisecond) }})
+					w.stock.Fail(memdb.OpConnect, memdb.Fault{Hook: func() { time.Sleep(time.Millisecond) }})
 				}
 				if !strings.HasPrefix(name, "recovery-") && name != "heuristic-rollback-by-hand" && name != "one-phase-lost" {
 					w.open()
@@ -96,7 +97,7 @@ func (w *world) work(what map[string]string) error {
 		for _, r := range w.cfg.Resources {
 			switch what[r.Name] {
 			case "write":
-				put(w.T, tx, r.Name, "only-"+r.Name, "v")
+				w.put(tx, r.Name, "only-"+r.Name, "v")
 			case "read":
 				b, err := tx.Branch(ctx, r.Name)
 				if err != nil {
@@ -114,8 +115,8 @@ func (w *world) work(what map[string]string) error {
 
 func (w *world) fail(cause error) error {
 	return w.m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
-		put(w.T, tx, "orders", "k", "v")
-		put(w.T, tx, "stock", "k", "v")
+		w.put(tx, "orders", "k", "v")
+		w.put(tx, "stock", "k", "v")
 		return cause
 	})
 }
@@ -128,8 +129,8 @@ func (w *world) onePhaseLost() error {
 
 func (w *world) swallowed() error {
 	return w.m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
-		put(w.T, tx, "orders", "k", "v")
-		put(w.T, tx, "stock", "k", "v")
+		w.put(tx, "orders", "k", "v")
+		w.put(tx, "stock", "k", "v")
 		b, err := tx.Branch(ctx, "stock")
 		if err != nil {
 			return err
@@ -144,8 +145,8 @@ func (w *world) timeout() error {
 	if err != nil {
 		return err
 	}
-	put(w.T, tx, "orders", "k", "v")
-	put(w.T, tx, "stock", "k", "v")
+	w.put(tx, "orders", "k", "v")
+	w.put(tx, "stock", "k", "v")
 	time.Sleep(2 * time.Second)
 	w.tell("--- two seconds later")
 	return tx.Commit(w.Context())

@@ -195,3 +195,11 @@ func (t *Tx) join(ctx context.Context) (joined context.Context, release func()) 
 	stop := context.AfterFunc(t.lifetime, func() { cancel(context.Cause(t.lifetime)) })
 	return joined, func() { stop(); cancel(nil) }
 }
+
+// because adds why the transaction's lifetime is over, if it is, to an error that came of it.
+func (t *Tx) because(err error) error {
+	if err == nil || t.lifetime.Err() == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", context.Cause(t.lifetime), err)
+}

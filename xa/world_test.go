@@ -83,20 +83,20 @@ func (w *world) tell(event string) {
 // transfer writes to both databases in one transaction.
 func (w *world) transfer() error {
 	return w.m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
-		put(w.T, tx, "orders", "k", "v")
-		put(w.T, tx, "stock", "k", "v")
+		w.put(tx, "orders", "k", "v")
+		w.put(tx, "stock", "k", "v")
 		return nil
 	})
 }
 
-func put(t *testing.T, tx *xa.Tx, resource, key, value string) {
-	t.Helper()
-	b, err := tx.Branch(t.Context(), resource)
+func (w *world) put(tx *xa.Tx, resource, key, value string) {
+	w.Helper()
+	b, err := tx.Branch(w.Context(), resource)
 	if err == nil {
-		_, err = b.ExecContext(t.Context(), "PUT ? ?", key, value)
+		_, err = b.ExecContext(w.Context(), "PUT ? ?", key, value)
 	}
 	if err != nil {
-		t.Errorf("put in %s: %v", resource, err)
+		w.Errorf("put in %s: %v", resource, err)
 	}
 }
 

@@ -1,0 +1,418 @@
+package xa_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/xasql/xasql/internal/memdb"
+	"github.com/xasql/xasql/recovery"
+	"github.com/xasql/xasql/txlog"
+	"github.com/xasql/xasql/xa"
+)
+
+func TestUseAfterTheEndIsTxDone(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		tx, _ := m.Begin(w.Context(), nil)
+		w.put(tx, "orders", "k", "v")
+		w.put(tx, "stock", "k", "v")
+		b, _ := tx.Branch(w.Context(), "orders")
+		rows, err := b.QueryContext(w.Context(), "GET k")
+		if err != nil {
+			w.Fatal(err)
+		}
+		if err := tx.Commit(w.Context()); err != nil {
+			w.Fatal(err)
+		}
+		if rows.Next() {
+			w.Error("rows that were open at commit still yield")
+		}
+		_, execErr := b.ExecContext(w.Context(), "PUT k w")
+		_, branchErr := tx.Branch(w.Context(), "orders")
+		for name, err := range map[string]error{"ExecContext": execErr, "Branch": branchErr, "Commit": tx.Commit(w.Context()),
+			"QueryRowContext": b.QueryRowContext(w.Context(), "GET k").Scan(new(string))} {
+			if !errors.Is(err, sql.ErrTxDone) {
+				w.Errorf("%s after commit: %v", name, err)
+			}
+		}
+		if err := tx.Rollback(w.Context()); err != nil {
+			w.Errorf("a deferred Rollback after Commit: %v", err)
+		}
+	})
+}
+
+func TestContextThatEndsBeforeTheDecisionRollsBack(t *testing.T) {
+	run(t, func(w *world) {
+		ctx, cancel := context.WithCancel(w.Context())
+		w.cfg.Trace = &xa.Trace{PrepareDone: func(e xa.BranchEvent) { cancel() }}
+		m := w.open()
+		err := m.Do(ctx, nil, func(ctx context.Context, tx *xa.Tx) error {
+			w.put(tx, "orders", "k", "v")
+			w.put(tx, "stock", "k", "v")
+			return nil
+		})
+		if !errors.Is(err, xa.ErrRolledBack) || !errors.Is(err, context.Canceled) {
+			w.Errorf("got %v", err)
+		}
+		if _, ok := w.orders.Get("k"); ok {
+			w.Error("it committed")
+		}
+	})
+}
+
+func TestContextThatEndsAfterTheDecisionCommits(t *testing.T) {
+	run(t, func(w *world) {
+		ctx, cancel := context.WithCancel(w.Context())
+		w.cfg.Trace = &xa.Trace{DecideStart: func(xa.TxEvent) { cancel() }}
+		m := w.open()
+		err := m.Do(ctx, nil, func(ctx context.Context, tx *xa.Tx) error {
+			w.put(tx, "orders", "k", "v")
+			w.put(tx, "stock", "k", "v")
+			return nil
+		})
+		if err != nil {
+			w.Errorf("got %v", err)
+		}
+		if _, ok := w.orders.Get("k"); !ok {
+			w.Error("it did not commit")
+		}
+	})
+}
+
+// P7: the timeout loses against a commit that has been decided, and wins before.
+func TestTimeoutAndCommitRaceForOneWord(t *testing.T) {
+	late := func(sleep func(tr *xa.Trace, nap func())) (err error, committed bool) {
+		run(t, func(w *world) {
+			w.cfg.Trace = &xa.Trace{}
+			sleep(w.cfg.Trace, func() { time.Sleep(2 * time.Second) })
+			m := w.open()
+			tx, beginErr := m.Begin(w.Context(), &xa.TxOptions{Timeout: time.Second})
+			if beginErr != nil {
+				w.Fatal(beginErr)
+			}
+			w.put(tx, "orders", "k", "v")
+			w.put(tx, "stock", "k", "v")
+			err = tx.Commit(w.Context())
+			synctest.Wait()
+			_, committed = w.orders.Get("k")
+		})
+		return err, committed
+	}
+	err, committed := late(func(tr *xa.Trace, nap func()) { tr.PrepareDone = func(xa.BranchEvent) { nap() } })
+	if !errors.Is(err, xa.ErrRolledBack) || !errors.Is(err, xa.ErrTimeout) || committed {
+		t.Errorf("timeout before the decision: %v, committed: %v", err, committed)
+	}
+	err, committed = late(func(tr *xa.Trace, nap func()) { tr.DecideStart = func(xa.TxEvent) { nap() } })
+	if err != nil || !committed {
+		t.Errorf("timeout while deciding: %v, committed: %v", err, committed)
+	}
+}
+
+func TestTimeoutEndsARunningStatement(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		tx, _ := m.Begin(w.Context(), &xa.TxOptions{Timeout: time.Second})
+		w.put(tx, "orders", "k", "v")
+		w.orders.Fail(memdb.OpStatement, memdb.Fault{Hang: true})
+		b, _ := tx.Branch(w.Context(), "orders")
+		if _, err := b.ExecContext(context.Background(), "PUT k w"); err == nil {
+			w.Error("a hanging statement returned nil")
+		}
+		if err := tx.Commit(w.Context()); !errors.Is(err, xa.ErrRolledBack) || !errors.Is(err, context.DeadlineExceeded) {
+			w.Errorf("Commit after the timeout: %v", err)
+		}
+	})
+}
+
+func TestPanicRollsBackAndGoesOn(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		defer func() {
+			if r := recover(); r != "boom" {
+				w.Errorf("recovered %v", r)
+			}
+			if st := w.orders.Stats(); st.Active+st.Prepared != 0 {
+				w.Errorf("left %+v", st)
+			}
+		}()
+		m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
+			w.put(tx, "orders", "k", "v")
+			panic("boom")
+		})
+	})
+}
+
+func TestGoexitRollsBack(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
+				w.put(tx, "orders", "k", "v")
+				runtime.Goexit()
+				return nil
+			})
+		})
+		wg.Wait()
+	})
+}
+
+func TestDoReturnsTheFunctionsError(t *testing.T) {
+	run(t, func(w *world) {
+		w.open()
+		broke := errors.New("not enough money")
+		err := w.fail(broke)
+		if !errors.Is(err, xa.ErrRolledBack) || !errors.Is(err, broke) {
+			w.Errorf("got %v", err)
+		}
+		for name, c := range map[string]struct {
+			end  func(tx *xa.Tx) error
+			want error
+		}{
+			"rolled back by itself": {func(tx *xa.Tx) error { return tx.Rollback(w.Context()) }, xa.ErrRolledBack},
+			"committed by itself":   {func(tx *xa.Tx) error { return tx.Commit(w.Context()) }, nil},
+		} {
+			err := w.m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
+				w.put(tx, "orders", "k", name)
+				w.put(tx, "stock", "k", name)
+				return c.end(tx)
+			})
+			if !errors.Is(err, c.want) {
+				w.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
+
+func TestRollbackOnlyCannotCommit(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		why := errors.New("a repository said no")
+		err := m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
+			w.put(tx, "orders", "k", "v")
+			tx.SetRollbackOnly(why)
+			return nil
+		})
+		if !errors.Is(err, xa.ErrRolledBack) || !errors.Is(err, why) {
+			w.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestTwoGoroutinesOnOneBranch(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		err := m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					for _, r := range []string{"orders", "stock"} {
+						b, err := tx.Branch(ctx, r)
+						if err != nil {
+							w.Error(err)
+							return
+						}
+						rows, err := b.QueryContext(ctx, "COUNT")
+						if err != nil {
+							w.Error(err)
+							return
+						}
+						if _, err := b.ExecContext(ctx, "PUT k v"); err != nil {
+							w.Error(err)
+						}
+						rows.Close()
+					}
+				})
+			}
+			wg.Wait()
+			return nil
+		})
+		if err != nil {
+			w.Error(err)
+		}
+	})
+}
+
+func TestOppositeOrderEndsByTimeoutAndOneOrderDoesNotWait(t *testing.T) {
+	run(t, func(w *world) {
+		for _, r := range w.cfg.Resources {
+			r.DB.SetMaxOpenConns(1)
+		}
+		w.cfg.Timeout = time.Second
+		m := w.open()
+		both := func(enlist func(tx *xa.Tx, i int) error) (errs [2]error) {
+			var wg sync.WaitGroup
+			for i := range errs {
+				wg.Go(func() {
+					errs[i] = m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error { return enlist(tx, i) })
+				})
+			}
+			wg.Wait()
+			return errs
+		}
+		order := [][]string{{"orders", "stock"}, {"stock", "orders"}}
+		errs := both(func(tx *xa.Tx, i int) error {
+			if _, err := tx.Branch(w.Context(), order[i][0]); err != nil {
+				return err
+			}
+			time.Sleep(time.Millisecond)
+			_, err := tx.Branch(w.Context(), order[i][1])
+			return err
+		})
+		if errs[0] == nil && errs[1] == nil {
+			w.Error("opposite order: nobody timed out: the test shows nothing")
+		}
+		for _, err := range errs {
+			if err != nil && !errors.Is(err, xa.ErrTimeout) {
+				w.Errorf("opposite order: %v", err)
+			}
+		}
+		for i, err := range both(func(tx *xa.Tx, i int) error {
+			branches, err := tx.Branches(w.Context(), order[i]...)
+			if err == nil && branches[0].XID().BQual != order[i][0] {
+				w.Errorf("Branches returned %v first", branches[0].XID())
+			}
+			return err
+		}) {
+			if err != nil {
+				w.Errorf("one call: %d: %v", i, err)
+			}
+		}
+	})
+}
+
+func TestABranchThatDidNotStartCannotBeForgotten(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		w.stock.Fail(memdb.OpBegin, memdb.Fault{Err: errors.New("no")})
+		err := m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
+			w.put(tx, "orders", "k", "v")
+			tx.Branch(ctx, "stock") // the error is ignored
+			return nil
+		})
+		var branch *xa.BranchError
+		if !errors.Is(err, xa.ErrRolledBack) || !errors.As(err, &branch) || branch.XID.BQual != "stock" {
+			w.Errorf("got %v", err)
+		}
+	})
+}
+
+// P4: recovery leaves a transaction alone that may still be decided.
+func TestRecoveryLeavesLiveTransactionsAlone(t *testing.T) {
+	run(t, func(w *world) {
+		var report recovery.Report
+		w.cfg.Trace = &xa.Trace{DecideStart: func(xa.TxEvent) {
+			var err error
+			if report, err = w.m.Recover(w.Context()); err != nil {
+				w.Error(err)
+			}
+		}}
+		w.open()
+		if err := w.transfer(); err != nil {
+			w.Errorf("got %v", err)
+		}
+		if live := report.Branches(func(b recovery.Branch) bool { return b.Action == recovery.Live }); len(live) != 2 {
+			w.Errorf("recovery saw %+v", report)
+		}
+	})
+}
+
+// The log decides: a coordinator that wakes up late finds Aborted, and rolls back too.
+func TestLateCoordinatorFindsAborted(t *testing.T) {
+	run(t, func(w *world) {
+		w.cfg.Trace = &xa.Trace{DecideStart: func(e xa.TxEvent) {
+			w.log.Decide(w.Context(), txlog.Decision{ID: e.ID, Outcome: txlog.Aborted, Resources: []string{"orders", "stock"}})
+		}}
+		w.open()
+		if err := w.transfer(); !errors.Is(err, xa.ErrRolledBack) {
+			w.Errorf("got %v", err)
+		}
+	})
+}
+
+// P3 and P11: a connection that breaks is never pooled, and its statement never runs again.
+func TestLostStatementIsNotRunAgain(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		var ran int
+		err := m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
+			w.put(tx, "stock", "k", "v")
+			w.put(tx, "orders", "k", "v")
+			for range 3 {
+				w.orders.Fail(memdb.OpStatement, memdb.Fault{Lost: true, After: true, Hook: func() { ran++ }})
+			}
+			_, err := m.DB("orders").ExecContext(ctx, "PUT k2 v")
+			return err
+		})
+		if !errors.Is(err, xa.ErrRolledBack) || ran != 1 {
+			w.Errorf("ran %d times; %v", ran, err)
+		}
+	})
+}
+
+func TestHandleJoinsTheTransaction(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		save := func(ctx context.Context, db *sql.DB, v string) error { // a repository that knows only *sql.DB
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			defer tx.Rollback()
+			if _, err := tx.ExecContext(ctx, "PUT k ?", v); err != nil {
+				return err
+			}
+			return tx.Commit()
+		}
+		err := m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
+			if err := save(ctx, m.DB("orders"), "v"); err != nil {
+				return err
+			}
+			if _, ok := w.orders.Get("k"); ok {
+				w.Error("the local commit was a real one")
+			}
+			return save(ctx, m.DB("stock"), "v")
+		})
+		if err != nil {
+			w.Error(err)
+		}
+		err = m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
+			local, err := m.DB("orders").BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			return local.Rollback()
+		})
+		if !errors.Is(err, xa.ErrRolledBack) {
+			w.Errorf("after a local rollback: %v", err)
+		}
+		for _, r := range []string{"orders", "stock"} {
+			if err := save(w.Context(), m.DB(r), "plain"); err != nil { // outside of a transaction: an ordinary handle
+				w.Error(err)
+			}
+		}
+		if m.DB("nobody") != nil {
+			w.Error("a handle for an unknown resource")
+		}
+	})
+}
+
+func TestUnknownResourceNamesTheConfiguredOnes(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		err := m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
+			_, err := tx.Branch(ctx, "order")
+			return err
+		})
+		if err == nil || !strings.Contains(err.Error(), `no resource is named "order": the configured ones are orders, stock`) {
+			w.Errorf("got %v", err)
+		}
+	})
+}
