@@ -21,9 +21,8 @@ func readOnlyVote(r *run) {
 	finish := func(b *branch, vote drivers.Vote, settings string) {
 		r.Helper()
 		if vote == drivers.VotePrepared {
-			if err := b.Rollback(r.ctx); err != nil {
-				r.Errorf("Rollback: %v", err)
-			}
+			r.rollback(b)
+			return
 		}
 		r.wantListed(b.xid, false)
 		r.wantClean(b.conn, settings)

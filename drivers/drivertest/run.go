@@ -201,7 +201,7 @@ func (r *run) within(what string, unblock func(), f func()) bool {
 	case <-late.C:
 		r.Errorf("%s: not back after %v", what, soon)
 	}
-	unblock()
+	go unblock() // it may be kept waiting by the very call
 	select {
 	case <-done:
 	case <-time.After(soon):
@@ -321,7 +321,7 @@ func (r *run) finish() {
 	defer cancel()
 	r.ctx = ctx
 	for _, b := range r.held {
-		discard(b.conn)
+		r.within("discarding a connection", func() {}, func() { discard(b.conn) })
 	}
 	if list, err := r.Driver.Prepared(ctx, r.other); err == nil {
 		for _, p := range list {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/internal/memdb"
@@ -29,24 +29,45 @@ var styles = map[string]memdb.Style{
 func TestSuitePassesOnEveryStyleOfEngine(t *testing.T) {
 	for name, style := range styles {
 		t.Run(name, func(t *testing.T) {
-			Run(t, func(t *testing.T) Harness {
-				d := memdb.New("orders")
-				d.Style = style
-				t.Cleanup(func() { checkDatabase(t, d) })
-				return newHarness(d)
-			})
+			for _, c := range suite() {
+				t.Run(c.name(), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						d := memdb.New("orders")
+						d.Style = style
+						c.run(t, newHarness(d))
+						checkDatabase(t, d)
+					})
+				})
+			}
 		})
 	}
 }
 
 func TestSuitePassesWithTheFewestHooks(t *testing.T) {
 	Run(t, func(t *testing.T) Harness {
-		d := memdb.New("orders")
-		h := newHarness(d)
+		h := newHarness(memdb.New("orders"))
 		h.SingleWriter = true
 		h.Poison, h.Crash, h.Stranger, h.Lossy, h.Another = nil, nil, nil, nil, nil
 		return h
 	})
+}
+
+func TestHarnessThatLacksSomethingIsToldSo(t *testing.T) {
+	good := newHarness(memdb.New("orders"))
+	for field, lack := range map[string]func(*Harness){
+		"Driver": func(h *Harness) { h.Driver = nil },
+		"Open":   func(h *Harness) { h.Open = nil },
+		"Put":    func(h *Harness) { h.Put = "" },
+		"Insert": func(h *Harness) { h.Insert = "" },
+		"Get":    func(h *Harness) { h.Get = "" },
+	} {
+		h := good
+		lack(&h)
+		r := record(t, suite()[0], h)
+		if text := strings.Join(r.log, "\n"); !r.failed || !strings.Contains(text, "harness: ") || !strings.Contains(text, field) {
+			t.Errorf("without %s: failed %v, says %q", field, r.failed, text)
+		}
+	}
 }
 
 // checkDatabase checks what only the engine can tell.
@@ -149,10 +170,6 @@ func record(t *testing.T, c testCase, h Harness) *recorder {
 		defer close(done)
 		c.run(r, h)
 	}()
-	select {
-	case <-done:
-	case <-time.After(time.Minute):
-		t.Fatalf("case %s does not end", c.name())
-	}
+	<-done
 	return r
 }
