@@ -127,13 +127,17 @@ func (m *Memory) decide(ctx context.Context, d txlog.Decision) (txlog.Outcome, e
 		return 0, notDecided(d.ID, txlog.ErrClosed)
 	case d.ID == "" || d.Outcome != txlog.Committed && d.Outcome != txlog.Aborted:
 		return 0, notDecided(d.ID, errors.New("a decision needs an ID, and an outcome of committed or aborted"))
+	}
+	if old := m.decisions[d.ID]; old != nil && !old.hidden {
+		return old.Outcome, nil
+	}
+	switch {
+	case m.unknown[d.ID]:
+		return 0, fmt.Errorf("logtest: decide %q: outcome is unknown until the log is opened again", d.ID)
 	case ctx.Err() != nil:
 		return 0, notDecided(d.ID, ctx.Err())
 	case m.latched:
 		return 0, notDecided(d.ID, errors.New("an earlier write failed: open the log again"))
-	}
-	if old := m.decisions[d.ID]; old != nil {
-		return old.Outcome, nil
 	}
 	fault := m.fault
 	m.fault = 0

@@ -1,0 +1,228 @@
+package filelog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/xasql/xasql/txlog"
+)
+
+// told is what the log's user was told, over all openings: the truth that every later opening is held against.
+type told struct {
+	id         string
+	outcome    map[string]txlog.Outcome // acknowledged, or seen after an opening
+	never      map[string]bool          // ErrNotDecided
+	unknown    map[string]bool
+	settled    map[string]bool
+	identities map[string]string
+	maybe      map[string]string // Register that failed
+}
+
+func newTold() *told {
+	return &told{outcome: map[string]txlog.Outcome{}, never: map[string]bool{}, unknown: map[string]bool{}, settled: map[string]bool{},
+		identities: map[string]string{}, maybe: map[string]string{}}
+}
+
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// openMem opens a log that begins a new segment every few decisions, and compacts in the caller's goroutine.
+func openMem(m *memFS) (*Log, error) {
+	return Open("mem", &Options{Logger: quiet(), Retention: -1, SegmentSize: 4096, extent: 700, fs: m, now: time.Now, spawn: func(f func()) { f() }})
+}
+
+func (w *told) decide(l *Log, id string, o txlog.Outcome) {
+	long := fmt.Sprintf("resource-%0300d", 7)
+	got, err := l.Decide(context.Background(), txlog.Decision{ID: id, Outcome: o, Resources: []string{"orders", long}})
+	switch {
+	case err == nil:
+		w.outcome[id] = got
+	case errors.Is(err, txlog.ErrNotDecided):
+		w.never[id] = true
+	default:
+		w.unknown[id] = true
+	}
+}
+
+func (w *told) settle(l *Log, id string) {
+	if w.outcome[id] != txlog.Undecided && l.Settle(context.Background(), id) == nil {
+		w.settled[id] = true
+	}
+}
+
+// work is the workload: enough to roll and to compact several times.
+func (w *told) work(l *Log, prefix string, n int) {
+	ctx := context.Background()
+	for i := range n {
+		id := fmt.Sprintf("%s-%03d", prefix, i)
+		w.decide(l, id, []txlog.Outcome{txlog.Committed, txlog.Aborted}[i%2])
+		if i%4 != 3 {
+			w.settle(l, id)
+		}
+		if i%20 == 5 {
+			name, identity := fmt.Sprint("db", i%40), prefix+id
+			if l.Register(ctx, name, identity) == nil {
+				w.identities[name] = identity
+				delete(w.maybe, name)
+			} else {
+				w.maybe[name] = identity
+			}
+		}
+	}
+}
+
+// check holds the log against what was told, and learns what was unknown.
+func (w *told) check(t *testing.T, l *Log) {
+	t.Helper()
+	ctx := context.Background()
+	if w.id == "" {
+		w.id = l.ID()
+	}
+	if l.ID() != w.id && len(w.outcome) > 0 {
+		t.Fatalf("ID is %s, was %s", l.ID(), w.id)
+	}
+	w.id = l.ID()
+	open := map[string]txlog.Outcome{}
+	for d, err := range l.Unsettled(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(d.Resources) != 2 || d.Resources[0] != "orders" {
+			t.Fatalf("%s has the resources %q", d.ID, d.Resources)
+		}
+		open[d.ID] = d.Outcome
+	}
+	for id, want := range w.outcome {
+		got, err := l.Lookup(ctx, id)
+		if forgotten := got == txlog.Undecided && w.settled[id]; err != nil || got != want && !forgotten {
+			t.Fatalf("%s is %s, %v; told %s", id, got, err, want)
+		}
+		if !w.settled[id] && open[id] != want {
+			t.Fatalf("%s is not among the unsettled", id)
+		}
+	}
+	for id := range w.never {
+		if got, err := l.Lookup(ctx, id); got != txlog.Undecided || err != nil {
+			t.Fatalf("%s is %s, %v; told that it is not decided", id, got, err)
+		}
+	}
+	for id := range w.unknown {
+		got, err := l.Lookup(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got == txlog.Undecided {
+			w.never[id] = true
+		} else {
+			w.outcome[id] = got
+		}
+		delete(w.unknown, id)
+	}
+	for name, want := range w.identities {
+		got, err := l.Registered(ctx, name)
+		if err != nil || got != want && (got != w.maybe[name] || got == "") {
+			t.Fatalf("%s is registered as %q, %v; told %q", name, got, err, want)
+		}
+		w.identities[name] = got
+	}
+}
+
+// reopen opens the log after what happened to it, as often as it takes while the disk fails once, and checks it.
+func (w *told) reopen(t *testing.T, m *memFS) *Log {
+	t.Helper()
+	l, err := openMem(m)
+	if err != nil {
+		t.Fatalf("open again: %v", err)
+	}
+	w.check(t, l)
+	return l
+}
+
+// TestNothingAcknowledgedIsLost fails, or stops, at the n-th operation for every n. Afterwards the log is opened again by a process that sees all that was
+// written, is appended to, loses power, is opened, appended to, loses power, and opened once more.
+func TestNothingAcknowledgedIsLost(t *testing.T) {
+	t.Parallel()
+	const decisions = 60
+	whole := newMemFS()
+	if l, err := openMem(whole); err != nil {
+		t.Fatal(err)
+	} else {
+		w := newTold()
+		w.work(l, "a", decisions)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if whole.total("rename") < 6 || whole.total("remove") < 2 {
+			t.Fatalf("the workload renames %d files and removes %d: too few to show anything", whole.total("rename"), whole.total("remove"))
+		}
+	}
+	for _, f := range []failure{failOnce, failShort, failFull, failLate, failStop} {
+		for n := 1; n <= whole.ops; n++ {
+			for seed := range uint64(3) {
+				r := rand.New(rand.NewPCG(seed, uint64(n)))
+				crashAt(t, f, n, seed%2 == 0, decisions, r)
+				if t.Failed() {
+					t.Fatalf("failure %d at operation %d, seed %d", f, n, seed)
+				}
+			}
+		}
+	}
+}
+
+func crashAt(t *testing.T, f failure, n int, power bool, decisions int, r *rand.Rand) {
+	t.Helper()
+	m := newMemFS()
+	m.failAt, m.failure = n, f
+	w := newTold()
+	defer func() {
+		if t.Failed() {
+			t.Logf("failure %d at operation %d (%s), power %v", f, n, m.failed, power)
+		}
+	}()
+	if l, err := openMem(m); err == nil {
+		w.id = l.ID()
+		w.work(l, "a", decisions)
+		if r.IntN(2) == 0 {
+			_ = l.Close()
+		}
+	}
+	m = m.next(power, r)
+	l := w.reopen(t, m)
+	w.work(l, "b", 3)
+	if r.IntN(2) == 0 {
+		w.work(l, "c", 20)
+	}
+	// Stop anywhere in the next step, too.
+	m.failAt, m.failure = m.ops+1+r.IntN(30), failStop
+	w.work(l, "d", r.IntN(8))
+	m = m.next(r.IntN(3) > 0, r)
+	m.failAt, m.failure = 1+r.IntN(8), []failure{failOnce, failStop}[r.IntN(2)]
+	if l, err := openMem(m); err == nil { // an opening that fails half-way loses nothing either
+		w.check(t, l)
+		m.failAt = m.ops + 1 + r.IntN(10)
+		w.work(l, "e", 4)
+	}
+	m = m.next(r.IntN(3) > 0, r)
+	l = w.reopen(t, m)
+	w.work(l, "f", 4)
+	if err := l.Compact(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m = m.next(true, r)
+	w.reopen(t, m)
+}
+
+func (m *memFS) next(power bool, r *rand.Rand) *memFS {
+	if power {
+		return m.crash(r)
+	}
+	return m.kill()
+}

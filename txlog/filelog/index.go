@@ -1,0 +1,134 @@
+package filelog
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/xasql/xasql/txlog"
+)
+
+// index is what the log knows, in memory. It holds only what is on the disk, but for settling.
+type index struct {
+	decisions   map[string]entry
+	identities  map[string]string
+	first, last *unsettled // in the order of deciding
+	open        int        // how many are unsettled
+}
+
+// entry is one decision. There may be millions of settled ones: it is kept small.
+type entry struct {
+	unsettled *unsettled // nil once settled
+	settledAt int64      // in nanoseconds since 1970
+	segment   uint32     // the one that the decision was written to; compaction may have moved it to a later one
+	outcome   txlog.Outcome
+}
+
+// unsettled is what is known of a decision until it is settled.
+type unsettled struct {
+	txlog.Decision
+	prev, next *unsettled
+}
+
+func newIndex() *index {
+	return &index{decisions: map[string]entry{}, identities: map[string]string{}}
+}
+
+// apply notes a record that was read from, or written to, the segment. A decision that contradicts an
+// earlier one is an error, and changes nothing: the first stands.
+func (x *index) apply(r record, segment uint64) error {
+	switch r.kind {
+	case kindCommit, kindAbort:
+		if e, ok := x.decisions[r.id]; ok {
+			if e.outcome != r.kind.outcome() {
+				return fmt.Errorf("%q is %s here and %s before", r.id, r.kind.outcome(), e.outcome)
+			}
+			return nil
+		}
+		u := &unsettled{Decision: txlog.Decision{ID: r.id, Outcome: r.kind.outcome(), Resources: r.resources, At: r.at}}
+		x.link(u)
+		x.decisions[r.id] = entry{unsettled: u, segment: uint32(segment), outcome: u.Outcome}
+	case kindSettle:
+		x.settle(r.id, r.at)
+	case kindRegister:
+		x.identities[r.id] = r.resources[0]
+	}
+	return nil
+}
+
+// settle reports whether the decision was unsettled.
+func (x *index) settle(id string, at time.Time) bool {
+	e := x.decisions[id]
+	if e.unsettled == nil {
+		return false
+	}
+	x.unlink(e.unsettled)
+	e.unsettled, e.settledAt = nil, at.UnixNano()
+	x.decisions[id] = e
+	return true
+}
+
+func (x *index) link(u *unsettled) {
+	u.prev = x.last
+	if x.last == nil {
+		x.first = u
+	} else {
+		x.last.next = u
+	}
+	x.last = u
+	x.open++
+}
+
+func (x *index) unlink(u *unsettled) {
+	if u.prev == nil {
+		x.first = u.next
+	} else {
+		u.prev.next = u.next
+	}
+	if u.next == nil {
+		x.last = u.prev
+	} else {
+		u.next.prev = u.prev
+	}
+	u.prev, u.next = nil, nil
+	x.open--
+}
+
+// list returns the unsettled decisions, oldest first.
+func (x *index) list() []txlog.Decision {
+	list := make([]txlog.Decision, 0, x.open)
+	for u := x.first; u != nil; u = u.next {
+		list = append(list, u.Decision)
+	}
+	return list
+}
+
+// forget drops settled decisions.
+func (x *index) forget(ids []string) {
+	for _, id := range ids {
+		if e, ok := x.decisions[id]; ok && e.unsettled == nil {
+			delete(x.decisions, id)
+		}
+	}
+}
+
+// interner returns a function that makes strings of bytes, and keeps one copy of those that come again, as the
+// names of resources do.
+func interner() func([]byte) string {
+	seen := map[string]string{}
+	return func(b []byte) string {
+		if s, ok := seen[string(b)]; ok {
+			return s
+		}
+		s := string(b)
+		if len(seen) < 1024 {
+			seen[s] = s
+		}
+		return s
+	}
+}
+
+func clone(d txlog.Decision) txlog.Decision {
+	d.Resources = slices.Clone(d.Resources)
+	return d
+}
