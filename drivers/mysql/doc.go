@@ -66,6 +66,7 @@
 //
 // Identity. Identify gives MySQL's server_uuid. MariaDB has nothing of the kind: ErrNotSupported.
 //
-// Format ids. MariaDB ignores them: no two branches on one server can differ in it alone. This driver never finishes
-// a branch whose format id is not the one that it was asked for.
+// Format ids. The servers refuse two branches that differ in their format id alone, and MariaDB would finish one for the other.
+// So Begin takes drivers.FormatID only, and CommitPrepared and RollbackPrepared look first whether the server
+// lists exactly the XID that they were given.
 package mysql

@@ -38,6 +38,10 @@ func begin(ctx context.Context, conn *sql.Conn, xid drivers.XID, opts *sql.TxOpt
 	if err := xid.Validate(); err != nil {
 		return nil, err
 	}
+	if xid.FormatID != drivers.FormatID {
+		return nil, fmt.Errorf("%w: format id %d: the servers take branches that differ in it alone for the same: leave it at %d",
+			drivers.ErrNotSupported, xid.FormatID, drivers.FormatID)
+	}
 	if opts == nil {
 		opts = &sql.TxOptions{}
 	}
