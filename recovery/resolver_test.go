@@ -327,6 +327,21 @@ func TestHeldBranch(t *testing.T) {
 	}
 }
 
+// P1 and P12: a branch that is unknown at commit, but still listed, is not finished: it is tried again.
+func TestUnknownButListedIsNotFinished(t *testing.T) {
+	run(t, func(b *bench) {
+		id := b.id()
+		discard(b.prepared("orders", id, "orders"))
+		b.decide(id, txlog.Committed, "orders")
+		for range 3 {
+			b.dbs["orders"].Fail(memdb.OpCommitPrepared, memdb.Fault{Err: drivers.ErrUnknownXID})
+		}
+		if br := only(b.resolve(), b); br.Action != recovery.Committed || len(b.dbs["orders"].Prepared()) != 0 {
+			b.Errorf("got %+v", br)
+		}
+	})
+}
+
 // P13: two recoveries at once do each other no harm, and call nothing heuristic.
 func TestTwoRecoveriesAtOnce(t *testing.T) {
 	run(t, func(b *bench) {

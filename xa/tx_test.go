@@ -357,6 +357,56 @@ func TestLostStatementIsNotRunAgain(t *testing.T) {
 	})
 }
 
+// P3: a connection whose branch is not known to be finished never goes back to the pool.
+func TestUnfinishedConnectionIsDiscarded(t *testing.T) {
+	refused := memdb.Fault{Err: errors.New("no")}
+	for name, fail := range map[string]func(w *world){
+		"commit":          func(w *world) { w.orders.Fail(memdb.OpCommit, refused) },
+		"commit, unknown": func(w *world) { w.orders.Fail(memdb.OpCommitOnePhase, refused) },
+		"rollback": func(w *world) {
+			w.stock.Fail(memdb.OpPrepare, refused)
+			w.orders.Fail(memdb.OpRollback, refused)
+		},
+		"begin": func(w *world) { w.orders.Fail(memdb.OpBegin, memdb.Fault{After: true, Err: errors.New("no")}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(w *world) {
+				m := w.open()
+				fail(w)
+				m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
+					b, err := tx.Branch(ctx, "orders")
+					if err != nil || name == "commit, unknown" {
+						return err
+					}
+					b.ExecContext(ctx, "PUT k v")
+					w.put(tx, "stock", "k", "v")
+					return nil
+				})
+			}) // the invariant finds what a pool was given
+		})
+	}
+}
+
+func TestRowsOfTheHandleEndWithTheTransaction(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		tx, _ := m.Begin(w.Context(), nil)
+		w.put(tx, "orders", "k", "v")
+		w.put(tx, "stock", "k", "v")
+		rows, err := m.DB("orders").QueryContext(xa.NewContext(w.Context(), tx), "GET k")
+		if err != nil {
+			w.Fatal(err)
+		}
+		defer rows.Close()
+		if err := tx.Commit(w.Context()); err != nil {
+			w.Fatal(err)
+		}
+		if rows.Next() || !errors.Is(rows.Err(), sql.ErrTxDone) {
+			w.Errorf("rows after the end: %v", rows.Err())
+		}
+	})
+}
+
 func TestHandleJoinsTheTransaction(t *testing.T) {
 	run(t, func(w *world) {
 		m := w.open()
