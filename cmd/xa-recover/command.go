@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xasql/xasql/drivers"
+	"github.com/xasql/xasql/internal/connect"
+	"github.com/xasql/xasql/txlog"
+)
+
+// Exit statuses; see the package comment.
+const (
+	statusSettled   = 0
+	statusFailure   = 1
+	statusUsage     = 2
+	statusInDoubt   = 3
+	statusHeuristic = 4
+)
+
+// errUsage is in every error that means a wrong command line.
+var errUsage = errors.New("wrong usage")
+
+// usagef returns an error that is errUsage, without its words.
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+type usageError struct{ error }
+
+func (e usageError) Is(target error) bool { return target == errUsage }
+func (e usageError) Unwrap() error        { return e.error }
+
+// opener turns URLs into logs and databases. Tests put memory in its place.
+type opener struct {
+	log      func(url string, logger *slog.Logger) (txlog.Log, error)
+	readLog  func(url string) (txlog.Log, error)
+	resource func(name, url string) (drivers.Resource, error)
+}
+
+// app is one run of the program.
+type app struct {
+	open   opener
+	getenv func(string) string
+	stdout io.Writer
+	stderr io.Writer
+	now    func() time.Time
+
+	flags struct {
+		log       string
+		resources []string
+		output    string
+		timeout   time.Duration
+		verbose   int
+	}
+	started bool // a command runs: what went wrong before is wrong usage
+	status  int
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	a := &app{
+		open:   opener{log: connect.Log, readLog: connect.ReadLog, resource: connect.Resource},
+		getenv: getenv, stdout: stdout, stderr: stderr, now: time.Now,
+	}
+	return a.run(ctx, args)
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.command()
+	root.SetArgs(args)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return a.status
+	}
+	fmt.Fprintf(a.stderr, "xa-recover: %s\n", oneLine(err.Error()))
+	switch {
+	case !a.started || errors.Is(err, errUsage) || errors.Is(err, connect.ErrUsage):
+		fmt.Fprintln(a.stderr, "Run xa-recover --help for usage.")
+		return statusUsage
+	case a.status != statusSettled:
+		return a.status // the result was told before, and says more than "failure"
+	}
+	return statusFailure
+}
+
+const longHelp = `xa-recover shows what a crash left in doubt in several databases, and settles it.
+
+The decision log and the databases are named by flags, or by the environment
+variables XA_LOG (a URL) and XA_RESOURCES (NAME=URL, one a line, or separated by
+blanks on one line). A --resource takes the place of the one of that name in
+XA_RESOURCES.
+
+  the log     file:DIR
+  databases   postgres://USER@HOST:PORT/DATABASE
+              mysql://USER@HOST:PORT/DATABASE
+              sqlite:PATH
+
+Names must be those that the application uses: they are part of every XID.
+Passwords are best kept out of the command line: XA_NAME_PASSWORD holds the one
+of resource NAME; otherwise PGPASSWORD, the pgpass file and MYSQL_PWD are used.
+
+Exit status: 0 nothing of this log is left in doubt; 1 failure; 2 wrong usage;
+3 something is, or may be, left in doubt; 4 a heuristic outcome needs a person.`
+
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "xa-recover",
+		Short:         "Show and settle what a crash left in doubt in several databases",
+		Long:          longHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(*cobra.Command, []string) error {
+			return usagef("which command? resolve, list or show")
+		},
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&a.flags.log, "log", "", "the decision log, as `URL` (default $XA_LOG)")
+	f.StringArrayVar(&a.flags.resources, "resource", nil, "a database, as `NAME=URL`; once for each (default $XA_RESOURCES)")
+	f.StringVarP(&a.flags.output, "output", "o", "table", "table or json")
+	f.DurationVar(&a.flags.timeout, "timeout", time.Minute, "limit for the whole run")
+	f.CountVarP(&a.flags.verbose, "verbose", "v", "tell more on standard error; twice: everything")
+	root.AddCommand(a.resolveCommand(), a.listCommand(), a.showCommand())
+	return root
+}
+
+// action makes a cobra function of a command's own, which runs under the time limit, tells its result, and returns the exit status.
+func (a *app) action(f func(ctx context.Context, args []string) (int, error)) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if a.flags.timeout <= 0 {
+			return usagef("--timeout must be positive")
+		}
+		if a.flags.output != "table" && a.flags.output != "json" {
+			return usagef("--output is table or json, not %q", a.flags.output)
+		}
+		a.started = true
+		limit := fmt.Errorf("the time limit of %v is over (--timeout)", a.flags.timeout)
+		ctx, cancel := context.WithTimeoutCause(cmd.Context(), a.flags.timeout, limit)
+		defer cancel()
+		status, err := f(ctx, args)
+		a.status = status
+		switch cause := context.Cause(ctx); {
+		case err == nil || cause == nil:
+			return err
+		case errors.Is(cause, limit):
+			return limit
+		default:
+			return errors.New("interrupted")
+		}
+	}
+}
+
+// logger returns the log of warnings, or of more, on standard error. Time stamps are left to who keeps it.
+func (a *app) logger() *slog.Logger {
+	level := slog.LevelWarn
+	switch {
+	case a.flags.verbose == 1:
+		level = slog.LevelInfo
+	case a.flags.verbose > 1:
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{
+		Level: level,
+		ReplaceAttr: func(groups []string, attr slog.Attr) slog.Attr {
+			if attr.Key == slog.TimeKey && len(groups) == 0 {
+				return slog.Attr{}
+			}
+			return attr
+		},
+	}))
+}

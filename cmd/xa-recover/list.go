@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) listCommand() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List what is in doubt, oldest first",
+		Long: `List what is in doubt in every database, oldest first, with what resolve would do
+and why. Nothing is changed, and no permission to write the log is needed.`,
+		Args: cobra.NoArgs,
+		RunE: a.action(func(ctx context.Context, _ []string) (int, error) {
+			return a.list(ctx, all)
+		}),
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "also what belongs to other logs and other programs; it is never touched")
+	return cmd
+}
+
+func (a *app) list(ctx context.Context, all bool) (int, error) {
+	s, err := a.read()
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	report, err := s.scan(ctx)
+	r := newResult("list", report, s.owner, a.now())
+	if all {
+		r.addForeign(report, a.now())
+	}
+	return a.tell(r, err)
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/xasql/xasql/recovery"
+	"github.com/xasql/xasql/txlog"
+)
+
+// result is what a command found and did: the JSON output, and what tables are made of. Fields are added, never renamed or
+// removed. Times are RFC 3339 in UTC; a field that is unknown, or that says nothing, is left out. Lists
+// are never null.
+type result struct {
+	Command string `json:"command"` // "resolve", "list" or "show"
+	Acted   bool   `json:"acted"`   // false: nothing was touched, whatever there was
+	Status  string `json:"status"`  // "settled", "in_doubt" or "heuristic"; exit status 0, 3 or 4
+	LogID   string `json:"log_id"`
+	Owner   string `json:"owner,omitempty"` // the live process that owns the log, e.g. "pid 4711 since …"
+
+	InDoubt   int `json:"in_doubt"`  // branches of this log that wait for their outcome
+	Heuristic int `json:"heuristic"` // those of them that need a person
+	Foreign   int `json:"foreign"`   // branches of other logs and other programs
+
+	Transaction *transaction     `json:"transaction,omitempty"` // of show
+	Resources   []resourceResult `json:"resources"`             // as given
+	Branches    []branchResult   `json:"branches"`              // oldest first; foreign ones only with list --all, and in show
+	Decisions   []decisionResult `json:"decisions"`             // that were not settled before; oldest first
+}
+
+// resourceResult is what one database answered.
+type resourceResult struct {
+	Name     string `json:"name"`
+	Error    string `json:"error,omitempty"`    // why it could not be asked
+	Withheld string `json:"withheld,omitempty"` // why its silence settles no decision
+	Branches int    `json:"branches"`           // prepared branches that it listed, foreign ones included
+}
+
+// branchResult is one prepared branch.
+type branchResult struct {
+	XID        string    `json:"xid,omitempty"`
+	Raw        string    `json:"raw,omitempty"` // another program's own name for it, where it is no XID
+	Resource   string    `json:"resource"`      // the database that listed it
+	Decision   string    `json:"decision"`      // "undecided", "committed" or "aborted"
+	Action     string    `json:"action"`        // what was done, or would be; see below
+	Reason     string    `json:"reason,omitempty"`
+	Error      string    `json:"error,omitempty"` // what the database or the log answered, where that is the reason
+	Since      time.Time `json:"since,omitzero"`  // when it was prepared or, where the database does not tell, when its transaction began
+	AgeSeconds *int64    `json:"age_seconds,omitempty"`
+	Owner      string    `json:"owner,omitempty"` // the database user who prepared it
+	Held       bool      `json:"held"`            // a live session still holds it
+
+	id   string // of the global transaction
+	live bool   // still in doubt after this run
+}
+
+// The values of action are those of recovery.Action in snake_case: foreign, live, would_commit, would_roll_back, committed,
+// rolled_back, finished_elsewhere, left and heuristic.
+func actionName(a recovery.Action) string { return strings.ReplaceAll(a.String(), " ", "_") }
+
+// decisionResult is one decision of the log.
+type decisionResult struct {
+	ID         string    `json:"id"`
+	Outcome    string    `json:"outcome"` // "committed" or "aborted"
+	At         time.Time `json:"at,omitzero"`
+	Resources  []string  `json:"resources"`            // that it names
+	Settled    bool      `json:"settled"`              // it is settled now; where nothing was changed: resolve would settle it
+	Reason     string    `json:"reason,omitempty"`     // why not
+	Unverified []string  `json:"unverified,omitempty"` // resources that hold no branch of it, though nobody is known to have finished one
+}
+
+func newResult(command string, report recovery.Report, owner string, now time.Time) *result {
+	r := &result{
+		Command: command, Acted: report.Acted, LogID: report.LogID, Owner: owner,
+		InDoubt: report.InDoubt(), Heuristic: report.Heuristic(),
+		Foreign:   len(report.Branches(isForeign)),
+		Resources: []resourceResult{}, Branches: []branchResult{}, Decisions: []decisionResult{},
+	}
+	for _, res := range report.Resources {
+		r.Resources = append(r.Resources, resourceResult{
+			Name: res.Name, Error: text(res.Err), Withheld: res.Withheld, Branches: len(res.Branches)})
+	}
+	r.addBranches(report.Branches(func(b recovery.Branch) bool { return !isForeign(b) }), now)
+	for _, d := range report.Decisions {
+		r.Decisions = append(r.Decisions, decisionResult{
+			ID: d.ID, Outcome: d.Outcome.String(), At: d.At.UTC(), Resources: nonNil(d.Resources),
+			Settled: d.Settled, Reason: d.Reason, Unverified: d.Unverified})
+	}
+	switch {
+	case r.Heuristic > 0:
+		r.Status = "heuristic"
+	case !report.Clean():
+		r.Status = "in_doubt"
+	default:
+		r.Status = "settled"
+	}
+	return r
+}
+
+// addForeign adds the branches of other logs and other programs.
+func (r *result) addForeign(report recovery.Report, now time.Time) {
+	r.addBranches(report.Branches(isForeign), now)
+}
+
+func isForeign(b recovery.Branch) bool { return b.Action == recovery.Foreign }
+
+func (r *result) addBranches(branches []recovery.Branch, now time.Time) {
+	for _, b := range branches {
+		out := branchResult{
+			Raw: b.Raw, Resource: b.Resource, Decision: b.Decision.String(), Action: actionName(b.Action),
+			Reason: b.Reason, Error: text(b.Err), Owner: b.Owner, Held: b.Held,
+			id: b.XID.GTRID, live: b.InDoubt(),
+		}
+		if b.Raw == "" {
+			out.XID = b.XID.String()
+		}
+		if since := b.Oldest(); !since.IsZero() {
+			seconds := max(0, int64(now.Sub(since)/time.Second))
+			out.Since, out.AgeSeconds = since.UTC(), &seconds
+		}
+		r.Branches = append(r.Branches, out)
+	}
+	slices.SortStableFunc(r.Branches, oldestFirst)
+}
+
+// oldestFirst puts what has no known age last.
+func oldestFirst(a, b branchResult) int {
+	if a.Since.IsZero() != b.Since.IsZero() {
+		if a.Since.IsZero() {
+			return 1
+		}
+		return -1
+	}
+	return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.XID, b.XID), cmp.Compare(a.Raw, b.Raw))
+}
+
+// exitStatus is the exit status that the result means.
+func (r *result) exitStatus() int {
+	switch r.Status {
+	case "settled":
+		return statusSettled
+	case "heuristic":
+		return statusHeuristic
+	}
+	return statusInDoubt
+}
+
+// keep leaves only the branches and decisions of one global transaction.
+func (r *result) keep(id string) {
+	r.Branches = slices.DeleteFunc(r.Branches, func(b branchResult) bool { return b.id != id })
+	r.Decisions = slices.DeleteFunc(r.Decisions, func(d decisionResult) bool { return d.ID != id })
+}
+
+func (r *result) count(action recovery.Action) int {
+	n := 0
+	for _, b := range r.Branches {
+		if b.Action == actionName(action) {
+			n++
+		}
+	}
+	return n
+}
+
+// unreached are the databases that could not be asked.
+func (r *result) unreached() []resourceResult {
+	return slices.DeleteFunc(slices.Clone(r.Resources), func(res resourceResult) bool { return res.Error == "" })
+}
+
+// text is an error's text, on one line, or "".
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return oneLine(err.Error())
+}
+
+// oneLine keeps what others wrote from breaking a table, or a terminal.
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
+}
+
+func nonNil(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+var undecided = txlog.Undecided.String()

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xasql/xasql/drivers"
+	"github.com/xasql/xasql/internal/txid"
+	"github.com/xasql/xasql/recovery"
+	"github.com/xasql/xasql/txlog"
+)
+
+// transaction is what show tells of one global transaction.
+type transaction struct {
+	ID       string    `json:"id"`
+	Begun    time.Time `json:"begun_at,omitzero"`
+	Decision string    `json:"decision"` // "undecided", "committed" or "aborted"
+	Settled  bool      `json:"settled"`  // every branch has confirmed the decision
+	Foreign  bool      `json:"foreign"`  // of another log or another program: nothing is known of its decision
+	Next     string    `json:"next"`     // the next step, for a person
+}
+
+func (a *app) showCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show ID",
+		Short: "Explain one global transaction: its decision, each branch, the next step",
+		Long: `Explain one global transaction: its decision, its branch in each database, and
+the next step. The ID is the transaction's ID or an XID, as list prints them.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("show takes one ID: the transaction's ID or an XID, as list prints them")
+			}
+			return nil
+		},
+		RunE: a.action(func(ctx context.Context, args []string) (int, error) {
+			xid, err := parseID(args[0])
+			if err != nil {
+				return 0, err
+			}
+			return a.show(ctx, xid)
+		}),
+	}
+}
+
+// parseID reads a transaction's ID, or the XID of one of its branches.
+func parseID(s string) (drivers.XID, error) {
+	if strings.Contains(s, "/") {
+		xid, err := drivers.ParseXID(s)
+		if err != nil {
+			return xid, usagef("%w: copy it as list prints it", err)
+		}
+		return xid, nil
+	}
+	if _, _, ok := txid.Split(s); !ok {
+		return drivers.XID{}, usagef("%q is not the ID of a global transaction: copy it, or an XID, as list prints it", s)
+	}
+	return drivers.XID{FormatID: drivers.FormatID, GTRID: s}, nil
+}
+
+func (a *app) show(ctx context.Context, xid drivers.XID) (int, error) {
+	s, err := a.read()
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	report, err := s.scan(ctx)
+	if err != nil {
+		return statusFailure, err
+	}
+	r := newResult("show", report, s.owner, a.now())
+	tx := &transaction{ID: xid.GTRID, Decision: undecided}
+	r.Transaction = tx
+	_, tx.Begun, _ = txid.Split(xid.GTRID)
+
+	if xid.FormatID != drivers.FormatID || !txid.Belongs(xid.GTRID, s.log.ID()) {
+		err = r.explainForeign(report, xid, a.now())
+	} else {
+		var outcome txlog.Outcome
+		if outcome, err = s.log.Lookup(ctx, xid.GTRID); err == nil {
+			err = r.explain(outcome)
+		}
+	}
+	if err != nil {
+		return r.exitStatus(), err
+	}
+	return a.tell(r, nil)
+}
+
+// explain narrows the result down to the transaction, and finds its next step. The exit status is about this transaction alone.
+func (r *result) explain(outcome txlog.Outcome) error {
+	tx := r.Transaction
+	tx.Decision = outcome.String()
+	r.keep(tx.ID)
+	r.InDoubt, r.Heuristic, r.Foreign = len(r.Branches), 0, 0
+	unreached := r.unreached()
+	r.Status = "in_doubt"
+	switch {
+	case len(r.Branches) > 0:
+		tx.Next = r.nextStep()
+	case len(r.Decisions) > 0 && !r.Decisions[0].Settled:
+		tx.Next = "nothing is settled yet: " + r.Decisions[0].Reason
+	case len(r.Decisions) > 0:
+		r.Status = "settled"
+		tx.Next = "nothing waits: no database holds a branch of it any more, and resolve will settle the decision"
+	case outcome != txlog.Undecided:
+		r.Status, tx.Settled = "settled", true
+		tx.Next = "nothing: it is settled"
+	case len(unreached) > 0:
+		tx.Next = fmt.Sprintf("ask again: the log has no decision of it, and %s could not be asked", quotedNames(unreached))
+	default:
+		r.Status = "settled"
+		return fmt.Errorf("transaction %s is not known: no database holds a branch of it, and the log has no decision. It was rolled back, or settled and forgotten long ago, or never was", tx.ID)
+	}
+	return nil
+}
+
+// nextStep tells what becomes of the branches that are still there.
+func (r *result) nextStep() string {
+	if r.Owner != "" {
+		return "wait: the process that owns the log is alive (" + r.Owner + "), and settles it"
+	}
+	in := map[string][]string{}
+	for _, b := range r.Branches {
+		in[b.Action] = append(in[b.Action], b.Resource)
+	}
+	var steps []string
+	if names := in[actionName(recovery.WouldCommit)]; names != nil {
+		steps = append(steps, "run xa-recover resolve: it commits in "+strings.Join(names, ", "))
+	}
+	if names := in[actionName(recovery.WouldRollBack)]; names != nil {
+		steps = append(steps, "run xa-recover resolve: it rolls back in "+strings.Join(names, ", "))
+	}
+	if names := in[actionName(recovery.Left)]; names != nil {
+		steps = append(steps, "remove what stands in the way in "+strings.Join(names, ", "))
+	}
+	return strings.Join(steps, "; ")
+}
+
+// explainForeign narrows the result down to a branch that is not this log's.
+func (r *result) explainForeign(report recovery.Report, xid drivers.XID, now time.Time) error {
+	same := report.Branches(func(b recovery.Branch) bool {
+		return b.Raw == "" && b.XID.FormatID == xid.FormatID && b.XID.GTRID == xid.GTRID && (xid.BQual == "" || b.XID.BQual == xid.BQual)
+	})
+	r.Branches, r.Decisions, r.InDoubt, r.Heuristic, r.Status = []branchResult{}, []decisionResult{}, 0, 0, "settled"
+	r.Foreign = len(same)
+	r.addBranches(same, now)
+	if len(same) == 0 {
+		return fmt.Errorf("%s is not known: it is not of this log (%s), and no database holds a branch of it", r.Transaction.ID, r.LogID)
+	}
+	r.Transaction.Foreign = true
+	r.Transaction.Next = "nothing here: " + same[0].Reason + ", which this log must not touch"
+	return nil
+}
+
+func quotedNames(resources []resourceResult) string {
+	var names []string
+	for _, res := range resources {
+		names = append(names, fmt.Sprintf("%q", res.Name))
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/xasql/xasql/recovery"
+)
+
+// tell writes the result to standard output and returns the exit status. A run that was cut short before it asked any database
+// has no result.
+func (a *app) tell(r *result, failure error) (int, error) {
+	if failure != nil && len(r.Resources) == 0 {
+		return statusFailure, failure
+	}
+	var b strings.Builder
+	if a.flags.output == "json" {
+		e := json.NewEncoder(&b)
+		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false)
+		if err := e.Encode(r); err != nil {
+			return statusFailure, err
+		}
+	} else {
+		r.write(&b, a.now())
+	}
+	if _, err := io.WriteString(a.stdout, b.String()); err != nil {
+		return statusFailure, fmt.Errorf("write the result: %w", err)
+	}
+	return r.exitStatus(), failure
+}
+
+// write writes the result for people.
+func (r *result) write(w io.Writer, now time.Time) {
+	switch {
+	case r.Command == "show":
+		r.writeTransaction(w, now)
+	case len(r.Branches) > 0:
+		r.writeBranches(w)
+	}
+	r.writeDecisions(w, now)
+	for _, res := range r.Resources {
+		if res.Error != "" {
+			fmt.Fprintf(w, "%s could not be asked: %s\n", res.Name, res.Error)
+		}
+		if res.Withheld != "" {
+			fmt.Fprintf(w, "%s settles nothing: %s\n", res.Name, res.Withheld)
+		}
+	}
+	if r.Command != "show" {
+		r.writeSummary(w)
+	}
+}
+
+// writeBranches writes this log's branches, then the foreign ones.
+func (r *result) writeBranches(w io.Writer) {
+	ours, others := table{}, table{}
+	ours.row("", "RESOURCE", "AGE", "DECISION", r.actionHead(), "XID")
+	others.row("", "RESOURCE", "AGE", "OWNER", "NOT OURS", "XID")
+	for _, b := range r.Branches {
+		if b.Action == actionName(recovery.Foreign) {
+			others.row("", b.Resource, b.age(), orDash(b.Owner), b.Reason, b.name())
+		} else {
+			ours.row(b.why(), b.Resource, b.age(), b.Decision, b.done(), b.name())
+		}
+	}
+	ours.write(w)
+	if len(others.rows) > 1 && len(ours.rows) > 1 {
+		fmt.Fprintln(w)
+	}
+	others.write(w)
+}
+
+func (r *result) actionHead() string {
+	if r.Acted {
+		return "RESULT"
+	}
+	return "NEXT"
+}
+
+// writeDecisions writes the decisions that can't be settled although no branch in doubt is the reason.
+func (r *result) writeDecisions(w io.Writer, now time.Time) {
+	t := table{}
+	t.row("", "UNSETTLED", "AGE", "DECISION")
+	for _, d := range r.Decisions {
+		waits := slices.ContainsFunc(r.Branches, func(b branchResult) bool { return b.live && b.id == d.ID })
+		if !d.Settled && !waits {
+			t.row(d.Reason, d.ID, age(now, d.At), d.Outcome)
+		}
+	}
+	if r.Command != "show" {
+		t.write(w)
+	}
+}
+
+func (r *result) writeSummary(w io.Writer) {
+	if r.Acted && len(r.Branches) > 0 {
+		fmt.Fprintf(w, "Committed %d, rolled back %d, left %d.\n",
+			r.count(recovery.Committed), r.count(recovery.RolledBack), r.InDoubt)
+	}
+	unreached := len(r.unreached())
+	switch {
+	case r.Heuristic > 0:
+		fmt.Fprintf(w, "%s a person: finished against the decision, or not to be finished without overwriting others' work.\n",
+			plural(r.Heuristic, "branch needs", "branches need"))
+	case r.InDoubt > 0:
+		fmt.Fprintf(w, "%s in doubt.\n", plural(r.InDoubt, "branch is", "branches are"))
+	case unreached > 0:
+		fmt.Fprintf(w, "Nothing is known to be in doubt, but %s could not be asked.\n", plural(unreached, "database", "databases"))
+	case r.Status != "settled":
+		fmt.Fprintln(w, "No branch is in doubt, but not every decision can be settled.")
+	default:
+		fmt.Fprintf(w, "Nothing is in doubt in %s.\n", plural(len(r.Resources), "database", "databases"))
+	}
+	if r.Owner != "" {
+		fmt.Fprintf(w, "The log is in the hands of a live process (%s), which settles what is in doubt itself. Nothing was touched.\n", r.Owner)
+	}
+	if listed := r.count(recovery.Foreign); r.Foreign > listed {
+		fmt.Fprintf(w, "%s of other logs and programs not shown: list --all shows them.\n", plural(r.Foreign-listed, "branch", "branches"))
+	}
+}
+
+// writeTransaction writes what show found.
+func (r *result) writeTransaction(w io.Writer, now time.Time) {
+	tx := r.Transaction
+	t := table{}
+	t.row("", "transaction", tx.ID)
+	if !tx.Begun.IsZero() {
+		t.row("", "begun", when(now, tx.Begun))
+	}
+	decision := tx.Decision
+	switch {
+	case tx.Foreign:
+		decision = "not known here"
+	case tx.Settled:
+		decision += ", settled"
+	case tx.Decision != undecided:
+		decision += ", not settled"
+	}
+	t.row("", "decision", decision)
+	for _, d := range r.Decisions {
+		t.row("", "decided", when(now, d.At))
+		t.row("", "names", strings.Join(d.Resources, ", "))
+	}
+	t.row("", "next step", tx.Next)
+	t.write(w)
+
+	t = table{}
+	t.row("", "RESOURCE", "STATE", "NEXT", "XID")
+	for _, res := range r.Resources {
+		held := false
+		for _, b := range r.Branches {
+			if b.Resource == res.Name {
+				held = true
+				t.row(b.why(), b.Resource, "prepared "+b.age()+" ago", b.done(), b.name())
+			}
+		}
+		switch {
+		case res.Error != "":
+			t.row("", res.Name, "not known", "-", "-")
+		case !held:
+			t.row("", res.Name, "holds nothing of it", "-", "-")
+		}
+	}
+	fmt.Fprintln(w)
+	t.write(w)
+}
+
+// name is what can be pasted, or another program's own name for it.
+func (b branchResult) name() string {
+	if b.XID != "" {
+		return b.XID
+	}
+	return strconv.Quote(b.Raw)
+}
+
+// done is the action, as the column's head makes a sentence of it.
+func (b branchResult) done() string {
+	return strings.TrimPrefix(strings.ReplaceAll(b.Action, "_", " "), "would ")
+}
+
+// why is the reason, with the answer that is behind it.
+func (b branchResult) why() string {
+	if b.Reason != "" && b.Error != "" {
+		return b.Reason + ": " + b.Error
+	}
+	return b.Reason + b.Error
+}
+
+func (b branchResult) age() string {
+	if b.AgeSeconds == nil {
+		return "?"
+	}
+	return roundAge(time.Duration(*b.AgeSeconds) * time.Second)
+}
+
+func age(now, at time.Time) string {
+	if at.IsZero() {
+		return "?"
+	}
+	return roundAge(now.Sub(at))
+}
+
+// roundAge is an age in its largest unit.
+func roundAge(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", max(0, int(d.Seconds())))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+func when(now, at time.Time) string {
+	return at.UTC().Format(time.RFC3339) + " (" + age(now, at) + " ago)"
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return oneLine(s)
+}
+
+// table aligns columns. A note is a line of its own below its row: reasons are sentences, and beside an XID no
+// terminal is wide enough for them.
+type table struct {
+	rows  [][]string
+	notes []string
+}
+
+func (t *table) row(note string, cells ...string) {
+	t.rows = append(t.rows, cells)
+	t.notes = append(t.notes, note)
+}
+
+// write writes the table unless it has only a heading.
+func (t *table) write(w io.Writer) {
+	if len(t.rows) < 2 {
+		return
+	}
+	var widths []int
+	for _, row := range t.rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for n, row := range t.rows {
+		for i, cell := range row[:len(row)-1] {
+			fmt.Fprintf(w, "%-*s  ", widths[i], cell)
+		}
+		fmt.Fprintln(w, row[len(row)-1])
+		if t.notes[n] != "" {
+			fmt.Fprintln(w, "    "+t.notes[n])
+		}
+	}
+}
