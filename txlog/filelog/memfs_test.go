@@ -28,6 +28,7 @@ type memFS struct {
 	failure failure
 	failed  string // what failed
 	stopped bool
+	full    bool // no file can grow
 	counts  map[string]int
 }
 
@@ -261,6 +262,9 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 		default:
 			p = p[:len(p)/2]
 		}
+	}
+	if f.m.full && int(off)+len(p) > len(f.n.data) {
+		p, err = p[:max(0, len(f.n.data)-int(off))], syscall.ENOSPC
 	}
 	end := int(off) + len(p)
 	if end > len(f.n.data) {

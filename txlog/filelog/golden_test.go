@@ -1,0 +1,266 @@
+package filelog
+
+import (
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/xasql/xasql/txlog"
+)
+
+var golden = flag.Bool("golden", false, "make the golden logs that don't exist yet; those that exist are never changed")
+
+const goldenID = "goldenlog123"
+
+// goldenSegment composes a segment of batches.
+func goldenSegment(id string, seq uint64, base bool, batches ...[]record) []byte {
+	b := segmentHeader{id: id, seq: seq, base: base, created: goldenTime(0)}.encode()
+	for _, records := range batches {
+		b = newSeeder(id, seq).appendBatch(b, int64(len(b)), records)
+	}
+	return b
+}
+
+func goldenTime(s int) time.Time { return time.Date(2026, 5, 17, 10, 30, s, 123456789, time.UTC) }
+
+// goldenLog is the log that the defects are made of: t1 is settled; t2, t3 and t4 are not.
+func goldenLog() map[string][]byte {
+	seal := []record{{kind: kindSeal, at: goldenTime(9)}}
+	return map[string][]byte{
+		segmentName(1): goldenSegment(goldenID, 1, true,
+			[]record{{kindRegister, "orders", []string{"pg-7301/shop"}, goldenTime(1)}},
+			[]record{{kindCommit, "t1", []string{"orders", "ledger"}, goldenTime(2)}}, seal),
+		segmentName(2): goldenSegment(goldenID, 2, false,
+			[]record{{kind: kindSettle, id: "t1", at: goldenTime(3)}, {kindCommit, "t2", []string{"orders"}, goldenTime(3)}}, seal),
+		segmentName(3): goldenSegment(goldenID, 3, false,
+			[]record{{kindAbort, "t3", []string{"ledger"}, goldenTime(4)}},
+			[]record{{kindCommit, "t4", []string{"orders", "ledger"}, goldenTime(5)}}),
+	}
+}
+
+// defect is one golden log, and what opening it must show.
+type defect struct {
+	name    string
+	make    func(map[string][]byte)
+	open    []string // the unsettled decisions
+	missing []string // IDs of which nothing may be known: Undecided, or on a corrupt log ErrCorrupt
+	warned  bool     // a tail is cut
+	refused string   // what Open's error contains; "" where it opens
+	reads   bool     // OpenReadOnly works although Open refuses
+}
+
+func defects() []defect {
+	last, middle := segmentName(3), segmentName(2)
+	seed := newSeeder(goldenID, 3)
+	mark := func(b []byte) []byte { return seed.appendBatch(b, int64(len(b)), nil) }
+	zeros := make([]byte, 200)
+	torn := func(b []byte) []byte {
+		return seed.appendBatch(b, int64(len(b)), []record{{kindCommit, "t5", []string{"orders"}, goldenTime(6)}, {kindCommit, "t6", []string{"ledger"}, goldenTime(6)}})
+	}
+	at := func(b []byte, text string) int { return strings.LastIndex(string(b), text) }
+	all := []string{"t2", "t3", "t4"}
+	return []defect{
+		{name: "ok", make: func(m map[string][]byte) { m[last] = append(mark(m[last]), zeros...) }, open: all},
+		{name: "torn-tail", make: func(m map[string][]byte) {
+			b := torn(m[last])
+			m[last] = append(b[:at(b, "ledger")], zeros...)
+		}, open: all, missing: []string{"t5", "t6"}, warned: true},
+		{name: "torn-over-mark", make: func(m map[string][]byte) { // the beginning of the torn batch is missing
+			b := torn(m[last])
+			m[last] = append(mark(m[last]), b[len(m[last])+batchHeaderSize:]...)
+		}, open: all, missing: []string{"t5", "t6"}, warned: true},
+		{name: "zero-tail", make: func(m map[string][]byte) { m[last] = append(m[last], zeros...) }, open: all},
+		{name: "short-write", make: func(m map[string][]byte) {
+			b := torn(m[last])
+			m[last] = b[:len(b)-5]
+		}, open: all, missing: []string{"t5", "t6"}, warned: true},
+		{name: "flipped-middle", make: func(m map[string][]byte) { m[last][at(m[last], "t3")] ^= 0x10 },
+			open: []string{"t2", "t4"}, missing: []string{"t3"}, refused: last + "+64: record 16 bytes into the batch: crc is ", reads: true},
+		{name: "flipped-sealed", make: func(m map[string][]byte) { m[middle][at(m[middle], "t2")] ^= 0x10 },
+			open: []string{"t3", "t4"}, missing: []string{"t2"}, refused: middle + "+64: record ", reads: true},
+		{name: "flipped-last", make: func(m map[string][]byte) {
+			m[last][at(m[last], "t4")] ^= 0x10
+			m[last] = append(m[last], zeros...)
+		}, open: []string{"t2", "t3"}, missing: []string{"t4"}, warned: true},
+		{name: "flipped-last-marked", make: func(m map[string][]byte) {
+			m[last] = append(mark(m[last]), zeros...)
+			m[last][at(m[last], "t4")] ^= 0x10
+		}, open: []string{"t2", "t3"}, missing: []string{"t4"}, refused: last + "+", reads: true},
+		{name: "flipped-header", make: func(m map[string][]byte) { m[middle][33] ^= 0x10 },
+			open: all, refused: middle + "+0: header: crc is ", reads: true},
+		{name: "missing-segment", make: func(m map[string][]byte) { delete(m, middle) },
+			open: []string{"t1", "t3", "t4"}, missing: []string{"t2"}, refused: middle + "+0: the segment is missing", reads: true},
+		{name: "missing-first-segment", make: func(m map[string][]byte) { delete(m, segmentName(1)) },
+			open: all, missing: []string{"t1"}, refused: segmentName(1) + "+0: the segment is missing", reads: true},
+		{name: "missing-last-segment", make: func(m map[string][]byte) { delete(m, last) },
+			open: []string{"t2"}, missing: []string{"t3", "t4"}, refused: last + "+0: the segment is missing", reads: true},
+		{name: "duplicate-segment", make: func(m map[string][]byte) { m[segmentName(4)] = m[last] },
+			open: all, refused: segmentName(4) + "+0: it is a copy of segment 3", reads: true},
+		{name: "foreign-segment", make: func(m map[string][]byte) {
+			m[middle] = goldenSegment("strangerslog", 2, false, []record{{kindCommit, "t2", nil, goldenTime(3)}})
+		}, open: []string{"t1", "t3", "t4"}, missing: []string{"t2"}, refused: middle + "+0: it belongs to the log strangerslog", reads: true},
+		{name: "future-version", make: func(m map[string][]byte) { binary.LittleEndian.PutUint32(m[last][8:], 2) },
+			refused: last + ": format version is 2, this program reads 1"},
+		{name: "interrupted-roll", make: func(m map[string][]byte) {
+			m[segmentName(4)] = goldenSegment(goldenID, 4, false)
+			m[segmentName(5)+tmpSuffix] = zeros
+		}, open: all},
+		{name: "interrupted-compaction", make: func(m map[string][]byte) { // the new segment has its name; the old are still there
+			m[middle] = goldenSegment(goldenID, 2, true,
+				[]record{{kindRegister, "orders", []string{"pg-7301/shop"}, goldenTime(1)}, {kindCommit, "t1", nil, goldenTime(2)},
+					{kind: kindSettle, id: "t1", at: goldenTime(3)}, {kindCommit, "t2", []string{"orders"}, goldenTime(3)}, {kind: kindSeal, at: goldenTime(9)}})
+		}, open: all},
+	}
+}
+
+func goldenDir(d defect) string { return filepath.Join("testdata", "log", "v1", d.name) }
+
+func makeGolden(t *testing.T, d defect) {
+	if _, err := os.Stat(goldenDir(d)); err == nil {
+		return
+	}
+	files := goldenLog()
+	d.make(files)
+	if err := os.MkdirAll(goldenDir(d), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range files {
+		if err := os.WriteFile(filepath.Join(goldenDir(d), name), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestGoldenLogs(t *testing.T) {
+	for _, d := range defects() {
+		t.Run(d.name, func(t *testing.T) {
+			if *golden {
+				makeGolden(t, d)
+			}
+			dir := copyDir(t, goldenDir(d))
+			checkReadOnly(t, d, dir)
+			logger, warnings := capture()
+			l, err := Open(dir, &Options{Logger: logger})
+			if d.refused != "" {
+				if err == nil {
+					l.Close()
+				}
+				if err == nil || !strings.Contains(err.Error(), d.refused) || errors.Is(err, txlog.ErrCorrupt) != d.reads {
+					t.Errorf("Open: %v, want %q", err, d.refused)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkDecisions(t, d, l)
+			if warned := strings.Contains(warnings.String(), "tail of the decision log cut"); warned != d.warned {
+				t.Errorf("warnings: %q", warnings)
+			}
+			mustDecide(t, l, "appended")
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			d.open = append(slices.Clone(d.open), "appended")
+			warnings.Reset()
+			l = mustOpen(t, dir, &Options{Logger: logger})
+			checkDecisions(t, d, l)
+			if warnings.Len() > 0 {
+				t.Errorf("the second opening warns: %s", warnings)
+			}
+		})
+	}
+}
+
+func checkReadOnly(t *testing.T, d defect, dir string) {
+	t.Helper()
+	before := contents(t, dir)
+	l, err := OpenReadOnly(dir)
+	if !maps.Equal(before, contents(t, dir)) {
+		t.Error("OpenReadOnly changes the directory")
+	}
+	if d.refused != "" && !d.reads {
+		if err == nil || !strings.Contains(err.Error(), d.refused) {
+			t.Errorf("OpenReadOnly: %v, want %q", err, d.refused)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := l.Info().Damage; errors.Is(got, txlog.ErrCorrupt) != d.reads {
+		t.Errorf("damage is %v", got)
+	}
+	checkDecisions(t, d, l)
+}
+
+func checkDecisions(t *testing.T, d defect, l *Log) {
+	t.Helper()
+	if l.ID() != goldenID {
+		t.Errorf("ID is %q", l.ID())
+	}
+	corrupt := l.Info().Damage != nil
+	var open []string
+	var end error
+	for d, err := range l.Unsettled(t.Context()) {
+		if end = err; err == nil {
+			open = append(open, d.ID)
+		}
+	}
+	if !slices.Equal(open, d.open) || errors.Is(end, txlog.ErrCorrupt) != corrupt {
+		t.Errorf("unsettled are %q, then %v; want %q", open, end, d.open)
+	}
+	for _, id := range d.missing {
+		if o, err := l.Lookup(t.Context(), id); o != txlog.Undecided || errors.Is(err, txlog.ErrCorrupt) != corrupt {
+			t.Errorf("Lookup(%q) = %s, %v", id, o, err)
+		}
+	}
+	for id, want := range map[string]txlog.Outcome{"t1": txlog.Committed, "t2": txlog.Committed, "t3": txlog.Aborted, "t4": txlog.Committed} {
+		if o, err := l.Lookup(t.Context(), id); !slices.Contains(d.missing, id) && (o != want || err != nil) {
+			t.Errorf("Lookup(%q) = %s, %v, want %s", id, o, err, want)
+		}
+	}
+	if identity, err := l.Registered(t.Context(), "orders"); identity != "pg-7301/shop" && !slices.Contains(d.missing, "t1") {
+		t.Errorf("Registered = %q, %v", identity, err)
+	}
+}
+
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, _ := e.Info()
+		files[e.Name()] = fmt.Sprint(info.ModTime(), string(b))
+	}
+	return files
+}
+
+// TestTheFormatStands: what this program writes is what it wrote when the golden logs were made.
+func TestTheFormatStands(t *testing.T) {
+	for _, d := range defects() {
+		want := goldenLog()
+		d.make(want)
+		for name, b := range want {
+			got, err := os.ReadFile(filepath.Join(goldenDir(d), name))
+			if err != nil || string(got) != string(b) {
+				t.Errorf("%s/%s differs: %v", d.name, name, err)
+			}
+		}
+	}
+}

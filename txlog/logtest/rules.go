@@ -1,0 +1,368 @@
+package logtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/xasql/xasql/txlog"
+)
+
+func rules() []rule {
+	return []rule{
+		{"L1", "The first Decide of an ID stands for ever: every later Decide of that ID returns the first outcome, whatever it asked for, and changes nothing.",
+			lacksReopen, firstStands},
+		{"L2", "When Decide returns a nil error the outcome is durable: it survives the process's and the machine's crash.",
+			lacksCrash, durable},
+		{"L3", "When Decide returns an error that is ErrNotDecided the decision was not, and will never be, recorded by this call. Any other error of Decide means unknown.",
+			lacksBreak, definiteNo},
+		{"L4", "Lookup returns the outcome that stands; Undecided only when it is certain that none does. An ID whose Decide ended as unknown is an error, not Undecided, until the log has been opened again.",
+			lacksBreak, lookupIsCertain},
+		{"L5", "Unsettled yields every decision, committed or aborted, that has not been settled, as decided, oldest first, and all of them that stood when the iteration began.",
+			lacksReopen, unsettledYieldsAll},
+		{"L6", "Settle takes a decision out of Unsettled. It need not be durable when it returns: after a crash the decision may be unsettled again. Lookup and L1 hold for a settled decision until its retention is over. Settle of an unknown or settled ID is nil.",
+			lacksReopen, settledStaysReadable},
+		{"L7", "ID is made at random when the log is created, and is the same at every later opening. It is at most 16 bytes of ASCII lower-case letters and digits.",
+			lacksReopen, identity},
+		{"L8", "After a write or sync failed no later Decide is accepted until the log is opened again (rule P5): they return ErrNotDecided.",
+			lacksBreak, latches},
+		{"L9", "A context that ends makes Decide return ErrNotDecided before anything was recorded, or else is ignored; it never leaves a record half-written or the log unusable.",
+			lacksReopen, cancelled},
+		{"L10", "After Close every method but ID and Close returns ErrClosed; Close twice is nil. A Decide that Close overtakes ends with its outcome or with ErrNotDecided.",
+			lacksReopen, closed},
+		{"L11", "A log opened to be read returns ErrReadOnly from Decide and Settle, and is not changed by anything.",
+			lacksReadOnly, readOnly},
+	}
+}
+
+func firstStands(t TB, h Harness, _ func() Harness) {
+	decide(t, h.Log, "first", txlog.Committed, "a", "b")
+	for _, asked := range []txlog.Outcome{txlog.Aborted, txlog.Committed} {
+		got, err := h.Log.Decide(t.Context(), txlog.Decision{ID: "first", Outcome: asked, Resources: []string{"other"}})
+		if err != nil || got != txlog.Committed {
+			t.Errorf("Decide(%s) of an ID that is committed = %s, %v", asked, got, err)
+		}
+	}
+	var wg sync.WaitGroup
+	const writers = 16
+	answers := make([]txlog.Outcome, writers)
+	for i := range writers {
+		wg.Go(func() {
+			o, err := h.Log.Decide(t.Context(), txlog.Decision{ID: "race", Outcome: txlog.Committed + txlog.Outcome(i%2)})
+			if err != nil {
+				t.Errorf("Decide: %v", err)
+			}
+			answers[i] = o
+		})
+	}
+	wg.Wait()
+	if slices.ContainsFunc(answers, func(o txlog.Outcome) bool { return o != answers[0] || o == txlog.Undecided }) {
+		t.Fatalf("racing writers of one ID were told %v", answers)
+	}
+	l := reopen(t, h, h.Log)
+	defer closeLog(t, l)
+	lookup(t, l, "first", txlog.Committed)
+	lookup(t, l, "race", answers[0])
+	if got, err := l.Decide(t.Context(), txlog.Decision{ID: "first", Outcome: txlog.Aborted}); err != nil || got != txlog.Committed {
+		t.Errorf("after reopening, Decide(aborted) of an ID that is committed = %s, %v", got, err)
+	}
+	for _, d := range unsettled(t, l) {
+		if d.ID == "first" && !slices.Equal(d.Resources, []string{"a", "b"}) {
+			t.Errorf("a later Decide changed the resources to %q", d.Resources)
+		}
+	}
+}
+
+func durable(t TB, h Harness, _ func() Harness) {
+	for i := range 10 {
+		decide(t, h.Log, fmt.Sprintf("c%d", i), txlog.Committed, "a")
+		decide(t, h.Log, fmt.Sprintf("a%d", i), txlog.Aborted, "a")
+	}
+	l := h.Crash(t)
+	for i := range 10 {
+		lookup(t, l, fmt.Sprintf("c%d", i), txlog.Committed)
+		lookup(t, l, fmt.Sprintf("a%d", i), txlog.Aborted)
+	}
+	if n := len(unsettled(t, l)); n != 20 {
+		t.Errorf("after a crash %d decisions are unsettled, want 20", n)
+	}
+	closeLog(t, l)
+}
+
+func definiteNo(t TB, h Harness, _ func() Harness) {
+	decide(t, h.Log, "before", txlog.Committed, "a")
+	h.Break(t)
+	_, err := h.Log.Decide(t.Context(), txlog.Decision{ID: "broken", Outcome: txlog.Committed, Resources: []string{"a"}})
+	if err == nil {
+		t.Fatalf("Decide succeeds although its write was made to fail")
+	}
+	l := reopen(t, h, h.Log)
+	lookup(t, l, "before", txlog.Committed)
+	after, lookupErr := l.Lookup(t.Context(), "broken")
+	if lookupErr != nil {
+		t.Errorf("after reopening, Lookup of the ID whose Decide failed: %v", lookupErr)
+	}
+	if errors.Is(err, txlog.ErrNotDecided) && after != txlog.Undecided {
+		t.Errorf("Decide said %q, but the ID is %s", err, after)
+	}
+	l = reopen(t, h, l)
+	lookup(t, l, "broken", after) // once seen, it stands
+	closeLog(t, l)
+}
+
+func lookupIsCertain(t TB, h Harness, _ func() Harness) {
+	lookup(t, h.Log, "none", txlog.Undecided)
+	decide(t, h.Log, "yes", txlog.Committed, "a")
+	decide(t, h.Log, "no", txlog.Aborted)
+	lookup(t, h.Log, "yes", txlog.Committed)
+	lookup(t, h.Log, "no", txlog.Aborted)
+	h.Break(t)
+	_, err := h.Log.Decide(t.Context(), txlog.Decision{ID: "broken", Outcome: txlog.Committed})
+	if err == nil {
+		t.Fatalf("Decide succeeds although its write was made to fail")
+	}
+	if got, lookupErr := h.Log.Lookup(t.Context(), "broken"); lookupErr == nil && !errors.Is(err, txlog.ErrNotDecided) {
+		t.Errorf("Lookup of an ID whose outcome is unknown (%v) = %s, and no error", err, got)
+	}
+	lookup(t, h.Log, "yes", txlog.Committed)
+	l := reopen(t, h, h.Log)
+	lookup(t, l, "yes", txlog.Committed)
+	lookup(t, l, "none", txlog.Undecided)
+	if _, err := l.Lookup(t.Context(), "broken"); err != nil {
+		t.Errorf("after reopening, Lookup: %v", err)
+	}
+	closeLog(t, l)
+}
+
+func unsettledYieldsAll(t TB, h Harness, _ func() Harness) {
+	var want []txlog.Decision
+	for i := range 8 {
+		d := txlog.Decision{ID: fmt.Sprintf("t%d", 9-i), Outcome: txlog.Committed + txlog.Outcome(i%2), Resources: []string{"orders", fmt.Sprintf("ledger.%d", i)}[:i%3], At: at(i)}
+		if _, err := h.Log.Decide(t.Context(), d); err != nil {
+			t.Fatalf("Decide: %v", err)
+		}
+		want = append(want, d)
+	}
+	before := time.Now().Add(-time.Minute)
+	decide(t, h.Log, "untimed", txlog.Committed, "a")
+	check := func(l txlog.Log) {
+		t.Helper()
+		got := unsettled(t, l)
+		if len(got) != len(want)+1 {
+			t.Fatalf("Unsettled yields %q, want all %d", ids(got), len(want)+1)
+		}
+		for i, d := range got[:len(want)] {
+			w := want[i]
+			if d.ID != w.ID || d.Outcome != w.Outcome || !slices.Equal(d.Resources, w.Resources) || !d.At.Equal(w.At) {
+				t.Errorf("Unsettled yields %+v as the %d., want %+v", d, i+1, w)
+			}
+		}
+		if d := got[len(want)]; d.At.Before(before) || d.At.After(time.Now().Add(time.Minute)) {
+			t.Errorf("a decision without a time is noted as of %s", d.At)
+		}
+	}
+	check(h.Log)
+	var seen []string
+	for d, err := range h.Log.Unsettled(t.Context()) { // the log can be used meanwhile
+		if err != nil {
+			t.Fatalf("Unsettled: %v", err)
+		}
+		if len(seen) == 0 {
+			lookup(t, h.Log, "untimed", txlog.Committed)
+			decide(t, h.Log, "meanwhile", txlog.Committed)
+		}
+		if seen = append(seen, d.ID); len(seen) == len(want) {
+			break
+		}
+	}
+	if err := h.Log.Settle(t.Context(), "meanwhile"); err != nil {
+		t.Fatalf("Settle: %v", err)
+	}
+	check(h.Log)
+	l := h.Log
+	l = reopen(t, h, l)
+	if err := l.Settle(t.Context(), "meanwhile"); err != nil {
+		t.Fatalf("Settle: %v", err)
+	}
+	check(l)
+	closeLog(t, l)
+}
+
+func settledStaysReadable(t TB, h Harness, _ func() Harness) {
+	l := h.Log
+	decide(t, l, "one", txlog.Committed, "a")
+	decide(t, l, "two", txlog.Aborted, "a")
+	for _, id := range []string{"one", "one", "never-heard-of"} {
+		if err := l.Settle(t.Context(), id); err != nil {
+			t.Errorf("Settle(%q): %v", id, err)
+		}
+	}
+	if got := ids(unsettled(t, l)); !slices.Equal(got, []string{"two"}) {
+		t.Errorf("unsettled are %q, want only \"two\"", got)
+	}
+	for _, again := range []string{"", "after reopening, "} {
+		lookup(t, l, "never-heard-of", txlog.Undecided)
+		lookup(t, l, "one", txlog.Committed)
+		if got, err := l.Decide(t.Context(), txlog.Decision{ID: "one", Outcome: txlog.Aborted}); err != nil || got != txlog.Committed {
+			t.Errorf("%sDecide(aborted) of a settled ID that is committed = %s, %v", again, got, err)
+		}
+		if again == "" {
+			l = reopen(t, h, l)
+		}
+	}
+	closeLog(t, l)
+}
+
+func identity(t TB, h Harness, another func() Harness) {
+	id := h.Log.ID()
+	if !regexp.MustCompile(`^[a-z0-9]{1,16}$`).MatchString(id) {
+		t.Errorf("ID is %q", id)
+	}
+	l := reopen(t, h, h.Log)
+	if got := l.ID(); got != id {
+		t.Errorf("ID is %q, and was %q before reopening", got, id)
+	}
+	closeLog(t, l)
+	other := another().Log
+	if other.ID() == id {
+		t.Errorf("two logs have the ID %q", id)
+	}
+	closeLog(t, other)
+}
+
+func latches(t TB, h Harness, _ func() Harness) {
+	decide(t, h.Log, "before", txlog.Committed)
+	h.Break(t)
+	if _, err := h.Log.Decide(t.Context(), txlog.Decision{ID: "broken", Outcome: txlog.Committed}); err == nil {
+		t.Fatalf("Decide succeeds although its write was made to fail")
+	}
+	for i := range 3 {
+		id := fmt.Sprintf("after%d", i)
+		if _, err := h.Log.Decide(t.Context(), txlog.Decision{ID: id, Outcome: txlog.Committed}); !errors.Is(err, txlog.ErrNotDecided) {
+			t.Errorf("Decide after a write failed: %v, want ErrNotDecided", err)
+		}
+	}
+	l := reopen(t, h, h.Log)
+	lookup(t, l, "after0", txlog.Undecided)
+	decide(t, l, "again", txlog.Committed)
+	closeLog(t, l)
+}
+
+func cancelled(t TB, h Harness, _ func() Harness) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	answers := map[string]txlog.Outcome{}
+	note := func(id string, o txlog.Outcome, err error) {
+		if err != nil && !errors.Is(err, txlog.ErrNotDecided) {
+			t.Errorf("Decide under a context that ends: %v, want ErrNotDecided or success", err)
+		}
+		answers[id] = o
+	}
+	o, err := h.Log.Decide(ended, txlog.Decision{ID: "ended", Outcome: txlog.Committed})
+	note("ended", o, err)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 20 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i*g)*10*time.Microsecond)
+				id := fmt.Sprintf("g%d-%d", g, i)
+				o, err := h.Log.Decide(ctx, txlog.Decision{ID: id, Outcome: txlog.Committed, Resources: []string{"a"}})
+				cancel()
+				mu.Lock()
+				note(id, o, err)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	decide(t, h.Log, "afterwards", txlog.Committed)
+	l := reopen(t, h, h.Log)
+	for id, want := range answers {
+		lookup(t, l, id, want)
+	}
+	lookup(t, l, "afterwards", txlog.Committed)
+	closeLog(t, l)
+}
+
+func closed(t TB, h Harness, _ func() Harness) {
+	l := h.Log
+	id := l.ID()
+	decide(t, l, "before", txlog.Committed)
+	answers := make([]error, 16)
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() {
+			_, answers[i] = l.Decide(t.Context(), txlog.Decision{ID: fmt.Sprintf("race%d", i), Outcome: txlog.Committed})
+		})
+	}
+	closeLog(t, l)
+	wg.Wait()
+	for range 2 {
+		if err := l.Close(); err != nil {
+			t.Errorf("Close of a closed log: %v", err)
+		}
+	}
+	if l.ID() != id {
+		t.Errorf("ID of a closed log is %q, was %q", l.ID(), id)
+	}
+	_, decideErr := l.Decide(t.Context(), txlog.Decision{ID: "late", Outcome: txlog.Committed})
+	_, lookupErr := l.Lookup(t.Context(), "before")
+	settleErr := l.Settle(t.Context(), "before")
+	var unsettledErr error
+	for _, unsettledErr = range l.Unsettled(t.Context()) {
+		if unsettledErr == nil {
+			t.Errorf("Unsettled of a closed log yields something")
+		}
+	}
+	for method, err := range map[string]error{"Decide": decideErr, "Lookup": lookupErr, "Settle": settleErr, "Unsettled": unsettledErr} {
+		if !errors.Is(err, txlog.ErrClosed) {
+			t.Errorf("%s of a closed log: %v, want ErrClosed", method, err)
+		}
+	}
+	if !errors.Is(decideErr, txlog.ErrNotDecided) {
+		t.Errorf("Decide of a closed log: %v, want ErrNotDecided as well", decideErr)
+	}
+	l = h.Reopen(t)
+	for i, err := range answers {
+		want := txlog.Committed
+		if err != nil {
+			want = txlog.Undecided
+		}
+		if err != nil && !errors.Is(err, txlog.ErrNotDecided) {
+			t.Errorf("Decide that Close overtook: %v, want ErrNotDecided or success", err)
+		}
+		lookup(t, l, fmt.Sprintf("race%d", i), want)
+	}
+	lookup(t, l, "late", txlog.Undecided)
+	closeLog(t, l)
+}
+
+func readOnly(t TB, h Harness, _ func() Harness) {
+	decide(t, h.Log, "before", txlog.Committed, "a", "b")
+	r := h.ReadOnly(t)
+	if r.ID() != h.Log.ID() {
+		t.Errorf("ID is %q to its reader, and %q to its owner", r.ID(), h.Log.ID())
+	}
+	lookup(t, r, "before", txlog.Committed)
+	_, err := r.Decide(t.Context(), txlog.Decision{ID: "read-only", Outcome: txlog.Committed})
+	if !errors.Is(err, txlog.ErrReadOnly) || !errors.Is(err, txlog.ErrNotDecided) {
+		t.Errorf("Decide of a log that is open for reading: %v, want ErrReadOnly and ErrNotDecided", err)
+	}
+	if err := r.Settle(t.Context(), "before"); !errors.Is(err, txlog.ErrReadOnly) {
+		t.Errorf("Settle of a log that is open for reading: %v, want ErrReadOnly", err)
+	}
+	for _, l := range []txlog.Log{r, h.Log} {
+		lookup(t, l, "read-only", txlog.Undecided)
+		if got := ids(unsettled(t, l)); !slices.Equal(got, []string{"before"}) {
+			t.Errorf("unsettled are %q, want only \"before\"", got)
+		}
+	}
+	closeLog(t, r)
+	decide(t, h.Log, "after", txlog.Committed)
+	closeLog(t, h.Log)
+}

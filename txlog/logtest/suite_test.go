@@ -1,0 +1,421 @@
+package logtest
+
+import (
+	"context"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"iter"
+	"maps"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/xasql/xasql/txlog"
+)
+
+// TestEveryRuleHasItsCase compares the suite with the comment of txlog.Log.
+func TestEveryRuleHasItsCase(t *testing.T) {
+	f, err := parser.ParseFile(token.NewFileSet(), "../txlog.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	comment := ""
+	for _, decl := range f.Decls {
+		if g, ok := decl.(*ast.GenDecl); ok && g.Tok == token.TYPE && g.Specs[0].(*ast.TypeSpec).Name.Name == "Log" {
+			comment = g.Doc.Text()
+		}
+	}
+	want := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^\t(L\d+)\s+(.*(?:\n\t .*)*)`).FindAllStringSubmatch(comment, -1) {
+		want[m[1]] = strings.Join(strings.Fields(m[2]), " ")
+	}
+	if len(want) < 11 {
+		t.Fatalf("found %d rules in the comment of txlog.Log", len(want))
+	}
+	got := map[string]string{}
+	for _, r := range rules() {
+		got[r.number] = r.text
+	}
+	for _, number := range slices.Sorted(maps.Keys(want)) {
+		if got[number] != want[number] {
+			t.Errorf("%s of txlog.Log is\n%s\nits case says\n%s", number, want[number], got[number])
+		}
+		delete(got, number)
+	}
+	for number := range got {
+		t.Errorf("case %s has no rule", number)
+	}
+}
+
+// memoryHarness is a Memory behind wrap, which may break it.
+func memoryHarness(wrap func(*Memory) txlog.Log) Harness {
+	m := NewMemory()
+	again := func(TB) txlog.Log {
+		m.Reopen()
+		return wrap(m)
+	}
+	return Harness{
+		Log:      wrap(m),
+		Reopen:   again,
+		Crash:    again,
+		ReadOnly: func(TB) txlog.Log { return m.ReadOnly() },
+		Break:    func(TB) { m.FailDecide(LostRecorded) },
+	}
+}
+
+func TestMemoryConforms(t *testing.T) {
+	for _, f := range []DecideFault{NotRecorded, LostRecorded, LostUnrecorded} {
+		t.Run(fmt.Sprint("fault=", f), func(t *testing.T) {
+			Run(t, func(TB) Harness {
+				m := NewMemory()
+				again := func(TB) txlog.Log { m.Reopen(); return m }
+				return Harness{Log: m, Reopen: again, Crash: again, ReadOnly: func(TB) txlog.Log { return m.ReadOnly() }, Break: func(TB) { m.FailDecide(f) }}
+			})
+		})
+	}
+}
+
+// altered is a log of which some methods are replaced.
+type altered struct {
+	txlog.Log
+	decide func(context.Context, txlog.Decision) (txlog.Outcome, error)
+	lookup func(context.Context, string) (txlog.Outcome, error)
+	settle func(context.Context, string) error
+	list   func(context.Context) iter.Seq2[txlog.Decision, error]
+	id     func() string
+	close  func() error
+}
+
+func (a altered) Decide(ctx context.Context, d txlog.Decision) (txlog.Outcome, error) {
+	if a.decide != nil {
+		return a.decide(ctx, d)
+	}
+	return a.Log.Decide(ctx, d)
+}
+
+func (a altered) Lookup(ctx context.Context, id string) (txlog.Outcome, error) {
+	if a.lookup != nil {
+		return a.lookup(ctx, id)
+	}
+	return a.Log.Lookup(ctx, id)
+}
+
+func (a altered) Settle(ctx context.Context, id string) error {
+	if a.settle != nil {
+		return a.settle(ctx, id)
+	}
+	return a.Log.Settle(ctx, id)
+}
+
+func (a altered) Unsettled(ctx context.Context) iter.Seq2[txlog.Decision, error] {
+	if a.list != nil {
+		return a.list(ctx)
+	}
+	return a.Log.Unsettled(ctx)
+}
+
+func (a altered) ID() string {
+	if a.id != nil {
+		return a.id()
+	}
+	return a.Log.ID()
+}
+
+func (a altered) Close() error {
+	if a.close != nil {
+		return a.close()
+	}
+	return a.Log.Close()
+}
+
+// brokenLogs has for each rule logs that break it, and no other.
+func brokenLogs() map[string][]func() Harness {
+	wrapped := func(wrap func(*Memory) txlog.Log) func() Harness {
+		return func() Harness { return memoryHarness(wrap) }
+	}
+	plain := func(m *Memory) txlog.Log { return m }
+	return map[string][]func() Harness{
+		"L1": {wrapped(func(m *Memory) txlog.Log { // tells everybody what he wants to hear
+			return altered{Log: m, decide: func(ctx context.Context, d txlog.Decision) (txlog.Outcome, error) {
+				o, err := m.Decide(ctx, d)
+				if err == nil && !m.isSettled(d.ID) {
+					o = d.Outcome
+				}
+				return o, err
+			}}
+		})},
+		"L2": {func() Harness { // loses the last decision in a crash
+			h := memoryHarness(plain)
+			m := h.Log.(*Memory)
+			h.Crash = func(TB) txlog.Log {
+				m.Reopen()
+				for id, d := range m.decisions {
+					if d.seq == m.seq {
+						delete(m.decisions, id)
+					}
+				}
+				return m
+			}
+			return h
+		}},
+		"L3": {wrapped(func(m *Memory) txlog.Log { // takes every failure for a definite no
+			return altered{Log: m, decide: func(ctx context.Context, d txlog.Decision) (txlog.Outcome, error) {
+				o, err := m.Decide(ctx, d)
+				if err != nil {
+					err = fmt.Errorf("%w: %w", txlog.ErrNotDecided, err)
+				}
+				return o, err
+			}}
+		})},
+		"L4": {wrapped(func(m *Memory) txlog.Log { // takes an unknown outcome for none
+			return altered{Log: m, lookup: func(ctx context.Context, id string) (txlog.Outcome, error) {
+				o, err := m.Lookup(ctx, id)
+				if m.isUnknown(id) {
+					err = nil
+				}
+				return o, err
+			}}
+		})},
+		"L5": {
+			wrapped(func(m *Memory) txlog.Log { // forgets the second resource
+				return altered{Log: m, list: changed(m, func(d txlog.Decision) txlog.Decision {
+					if timed(d) {
+						d.Resources = d.Resources[:min(1, len(d.Resources))]
+					}
+					return d
+				})}
+			}),
+			wrapped(func(m *Memory) txlog.Log { // yields only commits where there is more than one
+				return altered{Log: m, list: onlyCommits(m)}
+			}),
+		},
+		"L6": {wrapped(func(m *Memory) txlog.Log { // forgets at once
+			return altered{Log: m, settle: func(ctx context.Context, id string) error {
+				if err := m.Settle(ctx, id); err != nil {
+					return err
+				}
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				delete(m.decisions, id)
+				return nil
+			}}
+		})},
+		"L7": {
+			func() Harness { // another identity at each opening
+				h := memoryHarness(plain)
+				m, n := h.Log.(*Memory), 0
+				h.Reopen = func(TB) txlog.Log {
+					m.Reopen()
+					n++
+					id := fmt.Sprint(m.ID(), n)
+					return altered{Log: m, id: func() string { return id }}
+				}
+				return h
+			},
+			func() Harness { // the same for all logs
+				h := memoryHarness(plain)
+				h.Log.(*Memory).id = "log"
+				return h
+			},
+		},
+		"L8": {wrapped(func(m *Memory) txlog.Log { // goes on after a failure
+			return altered{Log: m, decide: func(ctx context.Context, d txlog.Decision) (txlog.Outcome, error) {
+				o, err := m.Decide(ctx, d)
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				m.latched = false
+				return o, err
+			}}
+		})},
+		"L9": {wrapped(func(m *Memory) txlog.Log { // leaves it open whether a cancelled decision stands
+			return altered{Log: m, decide: func(ctx context.Context, d txlog.Decision) (txlog.Outcome, error) {
+				if err := ctx.Err(); err != nil {
+					return 0, err
+				}
+				return m.Decide(ctx, d)
+			}}
+		})},
+		"L10": {
+			wrapped(func(m *Memory) txlog.Log { // answers after Close
+				return altered{Log: m, lookup: func(ctx context.Context, id string) (txlog.Outcome, error) {
+					o, err := m.Lookup(ctx, id)
+					if m.isClosed() {
+						err = nil
+					}
+					return o, err
+				}}
+			}),
+			wrapped(func(m *Memory) txlog.Log { // can't be closed twice
+				return altered{Log: m, close: func() error {
+					if m.isClosed() {
+						return txlog.ErrClosed
+					}
+					return m.Close()
+				}}
+			}),
+		},
+		"L11": {func() Harness { // settles for a reader
+			h := memoryHarness(plain)
+			m := h.Log.(*Memory)
+			h.ReadOnly = func(TB) txlog.Log {
+				r := m.ReadOnly()
+				return altered{Log: r, settle: func(ctx context.Context, id string) error {
+					_ = m.Settle(ctx, id)
+					return r.Settle(ctx, id)
+				}}
+			}
+			return h
+		}},
+	}
+}
+
+func changed(m *Memory, f func(txlog.Decision) txlog.Decision) func(context.Context) iter.Seq2[txlog.Decision, error] {
+	return func(ctx context.Context) iter.Seq2[txlog.Decision, error] {
+		return func(yield func(txlog.Decision, error) bool) {
+			for d, err := range m.Unsettled(ctx) {
+				if !yield(f(d), err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// timed reports whether the decision has such a time as only the case of L5 gives.
+func timed(d txlog.Decision) bool { return d.At.Equal(at(d.At.Second())) }
+
+func onlyCommits(m *Memory) func(context.Context) iter.Seq2[txlog.Decision, error] {
+	return func(ctx context.Context) iter.Seq2[txlog.Decision, error] {
+		return func(yield func(txlog.Decision, error) bool) {
+			for d, err := range m.Unsettled(ctx) {
+				if err == nil && timed(d) && d.Outcome == txlog.Aborted {
+					continue
+				}
+				if !yield(d, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (m *Memory) isSettled(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.decisions[id]
+	return d != nil && d.settled
+}
+
+func (m *Memory) isUnknown(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.unknown[id]
+}
+
+func (m *Memory) isClosed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.closed
+}
+
+func TestEachBrokenLogIsCaughtByItsOwnCase(t *testing.T) {
+	broken := brokenLogs()
+	for _, own := range rules() {
+		if len(broken[own.number]) == 0 {
+			t.Errorf("no log breaks %s", own.number)
+		}
+		for i, newHarness := range broken[own.number] {
+			for _, r := range rules() {
+				record := newRecorder(t)
+				record.run(func() { runRule(record, r, func(TB) Harness { return newHarness() }) })
+				if failed := record.Failed(); failed != (r.number == own.number) {
+					t.Errorf("case %s with the %d. log that breaks %s: failed is %v\n%s", r.number, i+1, own.number, failed, record.text())
+				} else if failed && !strings.Contains(record.text(), r.text) {
+					t.Errorf("case %s fails without printing its rule:\n%s", r.number, record.text())
+				}
+			}
+		}
+	}
+}
+
+func TestAGapMustBeDeclared(t *testing.T) {
+	for _, declared := range []bool{true, false} {
+		record := newRecorder(t)
+		gap := ""
+		record.run(func() {
+			gap = runRule(record, rules()[7], func(TB) Harness {
+				h := memoryHarness(func(m *Memory) txlog.Log { return m })
+				h.Break = nil
+				if declared {
+					h.Gaps = []string{"L8"}
+				}
+				return h
+			})
+		})
+		if record.Failed() == declared || (gap != "") != declared {
+			t.Errorf("a gap that is declared (%v): failed is %v, gap %q", declared, record.Failed(), gap)
+		}
+	}
+}
+
+// recorder is a TB that notes how a case ends.
+type recorder struct {
+	TB
+	mu       sync.Mutex
+	lines    []string
+	failed   bool
+	cleanups []func()
+}
+
+func newRecorder(t *testing.T) *recorder { return &recorder{TB: t} }
+
+func (r *recorder) run(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			for _, f := range slices.Backward(r.cleanups) {
+				f()
+			}
+		}()
+		f()
+	}()
+	<-done
+}
+
+func (r *recorder) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
+
+func (r *recorder) Failed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed
+}
+
+func (r *recorder) Logf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) Errorf(format string, args ...any) {
+	r.Logf(format, args...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed = true
+}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.Errorf(format, args...)
+	runtime.Goexit()
+}
+
+func (r *recorder) text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.lines, "\n")
+}
