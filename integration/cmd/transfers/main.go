@@ -1,12 +1,13 @@
 // Command transfers moves money between databases in global transactions, until it is killed or has made a given number of
 // transfers, and tells on its standard output what it learned of each (see package ledger):
 //
-//	XA_LOG=file:DIR XA_RESOURCES='a=postgres://… b=mysql://…' transfers [-workers 4] [-count 100] [-kill decide-done]
+//	XA_LOG=file:DIR XA_RESOURCES='a=postgres://… b=mysql://…' transfers [-workers 4] [-count 100] [-jitter 20ms | -kill decide-done]
 //
 // Log and databases are named as for xa-recover.
 //
 // It begins with the recovery of what an earlier run left, as every manager does when it opens. With -kill it kills itself with SIGKILL at that point of the protocol, in the transaction after the
-// first -after ones.
+// first -after ones. With -jitter it pauses at random there: a process that is killed from outside is
+// else hardly ever hit between two steps, which follow each other within microseconds.
 //
 // It ends with status 0 when all that it began is finished and nothing of its log is in doubt.
 package main
@@ -20,9 +21,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,6 +40,7 @@ type options struct {
 	seed      uint64
 	kill      string
 	after     int64
+	jitter    time.Duration
 }
 
 func main() {
@@ -49,8 +49,9 @@ func main() {
 	flag.Int64Var(&o.count, "count", 0, "how many transfers; 0: until SIGTERM")
 	flag.StringVar(&o.prefix, "prefix", "t", "what the transfers' own ids begin with")
 	flag.Uint64Var(&o.seed, "seed", 1, "of what is random: databases, accounts and amounts")
-	flag.StringVar(&o.kill, "kill", "", "where to kill itself: "+strings.Join(points(), ", "))
+	flag.StringVar(&o.kill, "kill", "", "where to kill itself: "+pointNames())
 	flag.Int64Var(&o.after, "after", 0, "how many transactions to finish before it kills itself")
+	flag.DurationVar(&o.jitter, "jitter", 0, "how long to pause at most at the points of the protocol")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
@@ -85,8 +86,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		defer res.DB.Close()
 		cfg.Resources = append(cfg.Resources, res)
 	}
-	var ended atomic.Int64
-	if cfg.Trace, err = killer(o.kill, o.after, &ended); err != nil {
+	if cfg.Trace, err = newHooks(o).trace(); err != nil {
 		return err
 	}
 	m, err := xa.Open(ctx, cfg)
@@ -100,47 +100,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	return errors.Join(failed, m.Shutdown(ctx), m.Close())
 }
 
-// points are the places where the program can kill itself, in the order in which a transaction passes them.
-func points() []string {
-	return []string{"branch-start", "prepare-start", "prepare-done", "decide-start", "decide-done", "commit-start", "commit-done", "settled"}
-}
-
-// killer returns hooks that kill the process at the given point, once the given number of transactions has ended.
-func killer(point string, after int64, ended *atomic.Int64) (*xa.Trace, error) {
-	die := func() {
-		if ended.Load() < after {
-			return
-		}
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {} // the signal may take a moment; nothing more may happen
-	}
-	branch, tx := func(xa.BranchEvent) { die() }, func(xa.TxEvent) { die() }
-	trace := &xa.Trace{TxDone: func(xa.TxEvent) { ended.Add(1) }}
-	switch point {
-	case "":
-	case "branch-start":
-		trace.BranchStart = branch
-	case "prepare-start":
-		trace.PrepareStart = branch
-	case "prepare-done":
-		trace.PrepareDone = branch
-	case "decide-start":
-		trace.DecideStart = tx
-	case "decide-done":
-		trace.DecideDone = tx
-	case "commit-start":
-		trace.CommitStart = branch
-	case "commit-done":
-		trace.CommitDone = branch
-	case "settled":
-		trace.Settled = tx
-	default:
-		return nil, fmt.Errorf("-kill %q: the points are %s", point, strings.Join(points(), ", "))
-	}
-	return trace, nil
-}
-
-// outcome is what an error of xa tells.
+// outcome is what an error of xa tells; false: nothing.
 func outcome(err error) (ledger.Outcome, bool) {
 	switch {
 	case err == nil:
@@ -152,5 +112,5 @@ func outcome(err error) (ledger.Outcome, bool) {
 	case errors.Is(err, xa.ErrRolledBack), errors.Is(err, xa.ErrClosed):
 		return ledger.RolledBack, true
 	}
-	return ledger.Unknown, slices.ContainsFunc([]error{context.Canceled, context.DeadlineExceeded}, func(known error) bool { return errors.Is(err, known) })
+	return ledger.Unknown, false
 }
