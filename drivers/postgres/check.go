@@ -47,12 +47,17 @@ const oursSQL = `WITH ours AS (SELECT owner FROM pg_catalog.pg_prepared_xacts
 // Check asks, in one query, whether the server can prepare transactions now, whether this role can finish what is
 // prepared, and whether the server keeps what it acknowledges.
 func (*Driver) Check(ctx context.Context, db *sql.DB) ([]drivers.Finding, error) {
+	conn, err := connect(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
 	var s settings
 	var age float64
-	err := db.QueryRowContext(ctx, oursSQL+settingsSQL).Scan(&s.version, &s.slots, &s.used, &s.oldest, &age,
+	err = ask(ctx, conn, stepCheck, oursSQL+settingsSQL, &s.version, &s.slots, &s.used, &s.oldest, &age,
 		&s.others, &s.othersOwner, &s.standby, &s.readOnly, &s.fsync, &s.fullPages, &s.syncCommit)
 	if err != nil {
-		return nil, mapError(stepCheck, err)
+		return nil, err
 	}
 	s.oldestAge = time.Duration(age * float64(time.Second))
 	return s.findings(), nil
@@ -106,8 +111,13 @@ func (s settings) findings() []drivers.Finding {
 // stay over restarts, failover to a standby, and ALTER DATABASE RENAME; a dump that is restored is another database. A
 // physical copy that was opened for writing can't be told from the original.
 func (*Driver) Identify(ctx context.Context, db *sql.DB) (string, error) {
+	conn, err := connect(ctx, db)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
 	var id string
-	err := db.QueryRowContext(ctx, `SELECT 'postgres/' || system_identifier || '/' || oid
-		FROM pg_catalog.pg_control_system(), pg_catalog.pg_database WHERE datname = pg_catalog.current_database()`).Scan(&id)
-	return id, mapError(stepIdentify, err)
+	err = ask(ctx, conn, stepIdentify, `SELECT 'postgres/' || system_identifier || '/' || oid
+		FROM pg_catalog.pg_control_system(), pg_catalog.pg_database WHERE datname = pg_catalog.current_database()`, &id)
+	return id, err
 }

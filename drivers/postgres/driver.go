@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"time"
 
@@ -40,13 +41,16 @@ func (*Driver) Begin(ctx context.Context, conn *sql.Conn, xid drivers.XID, opts 
 
 // Prepared lists the prepared transactions of the database that db is connected to, whoever prepared them.
 // PostgreSQL lets every role see them all. Those of the server's other databases are not listed.
-func (*Driver) Prepared(ctx context.Context, db *sql.DB) (_ []drivers.Prepared, err error) {
-	defer func() { err = mapError(stepList, err) }()
-	// Looking is the one thing that may be sent twice, so it goes over the pool.
-	rows, err := db.QueryContext(ctx, `SELECT gid, prepared, owner::text FROM pg_catalog.pg_prepared_xacts
-		WHERE database = pg_catalog.current_database()`)
+func (*Driver) Prepared(ctx context.Context, db *sql.DB) ([]drivers.Prepared, error) {
+	conn, err := connect(ctx, db)
 	if err != nil {
 		return nil, err
+	}
+	defer conn.Close()
+	rows, err := conn.QueryContext(ctx, `SELECT gid, prepared, owner::text FROM pg_catalog.pg_prepared_xacts
+		WHERE database = pg_catalog.current_database()`)
+	if err != nil {
+		return nil, mapError(stepList, err)
 	}
 	defer rows.Close()
 	var list []drivers.Prepared
@@ -54,7 +58,7 @@ func (*Driver) Prepared(ctx context.Context, db *sql.DB) (_ []drivers.Prepared, 
 		var gid, owner string
 		var at time.Time
 		if err := rows.Scan(&gid, &at, &owner); err != nil {
-			return nil, err
+			return nil, mapError(stepList, err)
 		}
 		p := drivers.Prepared{At: at, Owner: owner}
 		if xid, ok := parseGID(gid); ok {
@@ -64,7 +68,10 @@ func (*Driver) Prepared(ctx context.Context, db *sql.DB) (_ []drivers.Prepared, 
 		}
 		list = append(list, p)
 	}
-	return list, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, mapError(stepList, err)
+	}
+	return list, nil
 }
 
 // CommitPrepared commits a prepared transaction; nil means that it is durable. Only the role that prepared it, or a
@@ -89,12 +96,34 @@ func finish(ctx context.Context, db *sql.DB, step step, xid drivers.XID) error {
 	if err != nil {
 		return err
 	}
-	conn, err := db.Conn(ctx)
+	conn, err := connect(ctx, db)
 	if err != nil {
-		return mapError(step, err)
+		return err
 	}
 	defer conn.Close()
 	return finishOn(ctx, conn, step, gid)
+}
+
+// connect takes a connection that answers from the pool. After the server's restart all those that idle there are
+// dead; recovery would fail on one after the other, since what it sends may not be sent twice.
+func connect(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
+	for dead := db.Stats().OpenConnections; ; dead-- {
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			return nil, mapError(stepConnect, err)
+		}
+		if err = conn.PingContext(ctx); err == nil {
+			return conn, nil
+		}
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // takes it out of the pool
+		_ = conn.Close()
+		switch {
+		case ctx.Err() != nil:
+			return nil, mapError(stepConnect, ctx.Err())
+		case dead <= 0:
+			return nil, mapError(stepConnect, err)
+		}
+	}
 }
 
 // finishOn commits or rolls back a prepared transaction on a connection that carries no transaction.

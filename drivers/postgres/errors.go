@@ -15,6 +15,7 @@ import (
 type step string
 
 const (
+	stepConnect          step = "connect"
 	stepBegin            step = "begin"
 	stepAsk              step = "ask before prepare"
 	stepPrepare          step = "prepare"
@@ -68,6 +69,9 @@ func mapError(step step, err error) error {
 	code := sqlState(err)
 	if noAnswer(code) {
 		f := &failure{step: step, text: "no answer, what the database did is unknown", cause: err, lost: true}
+		if step == stepConnect {
+			f.text = "" // nothing was sent
+		}
 		for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
 			if errors.Is(err, end) {
 				f.is = append(f.is, end)

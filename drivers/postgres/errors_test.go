@@ -28,6 +28,9 @@ func TestErrorsAreMappedByCode(t *testing.T) {
 		want []error
 		text string
 	}{
+		{stepConnect, "55000", nil, ""},
+		{stepConnect, "42501", nil, ""},
+		{stepConnect, "53300", nil, ""},
 		{stepBegin, "25001", nil, "in a transaction already"},
 		{stepBegin, "25P02", nil, "in a transaction already"},
 		{stepBegin, "42501", nil, ""},
@@ -90,7 +93,7 @@ func TestNoAnswerIsNoOutcome(t *testing.T) {
 		driver.ErrBadConn, sql.ErrConnDone, io.EOF, io.ErrUnexpectedEOF, errors.New("conn busy"),
 		serverError("57P01"), serverError("57P02"), serverError("57P05"), serverError("08006"), serverError("08P01"), serverError("40003"),
 	} {
-		for _, step := range []step{stepBegin, stepAsk, stepPrepare, stepCommit, stepRollback, stepCommitPrepared, stepRollbackPrepared} {
+		for _, step := range []step{stepConnect, stepBegin, stepAsk, stepPrepare, stepCommit, stepRollback, stepCommitPrepared, stepRollbackPrepared} {
 			err := mapError(step, fmt.Errorf("wrapped: %w", cause))
 			if !lost(err) {
 				t.Errorf("%s: %v is taken for an answer", step, cause)
