@@ -155,6 +155,13 @@ func (a *app) action(f func(ctx context.Context, args []string) (int, error)) fu
 	}
 }
 
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes flags only, not %q", cmd.Name(), args[0])
+	}
+	return nil
+}
+
 // logger returns the log of warnings, or of more, on standard error. Time stamps are left to who keeps it.
 func (a *app) logger() *slog.Logger {
 	level := slog.LevelWarn

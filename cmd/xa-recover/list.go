@@ -13,7 +13,7 @@ func (a *app) listCommand() *cobra.Command {
 		Short: "List what is in doubt, oldest first",
 		Long: `List what is in doubt in every database, oldest first, with what resolve would do
 and why. Nothing is changed, and no permission to write the log is needed.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: a.action(func(ctx context.Context, _ []string) (int, error) {
 			return a.list(ctx, all)
 		}),

@@ -20,7 +20,7 @@ func (a *app) resolveCommand() *cobra.Command {
 
 While a live process owns the log nothing is touched: that process settles what
 is in doubt itself. Running resolve again is always right, at any time.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: a.action(func(ctx context.Context, _ []string) (int, error) {
 			return a.resolve(ctx, dryRun, rebind)
 		}),

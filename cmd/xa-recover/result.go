@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -80,10 +82,13 @@ func newResult(command string, report recovery.Report, owner string, now time.Ti
 	}
 	for _, res := range report.Resources {
 		r.Resources = append(r.Resources, resourceResult{
-			Name: res.Name, Error: text(res.Err), Withheld: res.Withheld, Branches: len(res.Branches)})
+			Name: res.Name, Error: unreachable(res.Err), Withheld: res.Withheld, Branches: len(res.Branches)})
 	}
 	r.addBranches(report.Branches(func(b recovery.Branch) bool { return !isForeign(b) }), now)
 	for _, d := range report.Decisions {
+		if d.At.IsZero() && report.Acted {
+			d.At = now // this run wrote it
+		}
 		r.Decisions = append(r.Decisions, decisionResult{
 			ID: d.ID, Outcome: d.Outcome.String(), At: d.At.UTC(), Resources: nonNil(d.Resources),
 			Settled: d.Settled, Reason: d.Reason, Unverified: d.Unverified})
@@ -166,6 +171,24 @@ func (r *result) count(action recovery.Action) int {
 // unreached are the databases that could not be asked.
 func (r *result) unreached() []resourceResult {
 	return slices.DeleteFunc(slices.Clone(r.Resources), func(res resourceResult) bool { return res.Error == "" })
+}
+
+func (r *result) settledDecisions() int {
+	n := 0
+	for _, d := range r.Decisions {
+		if d.Settled {
+			n++
+		}
+	}
+	return n
+}
+
+// unreachable is why a database could not be asked.
+func unreachable(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time: " + text(err)
+	}
+	return text(err)
 }
 
 // text is an error's text, on one line, or "".

@@ -98,7 +98,7 @@ func (s *session) scan(ctx context.Context) (recovery.Report, error) {
 	for _, res := range report.Resources {
 		for i := range res.Branches {
 			if b := &res.Branches[i]; b.Action == recovery.WouldCommit || b.Action == recovery.WouldRollBack {
-				b.Action, b.Reason = recovery.Live, "in the hands of the live process that owns the log ("+s.owner+")"
+				b.Action, b.Reason = recovery.Live, "in the hands of the live process that owns the log"
 			}
 		}
 	}

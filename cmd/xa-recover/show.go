@@ -31,12 +31,7 @@ func (a *app) showCommand() *cobra.Command {
 		Short: "Explain one global transaction: its decision, each branch, the next step",
 		Long: `Explain one global transaction: its decision, its branch in each database, and
 the next step. The ID is the transaction's ID or an XID, as list prints them.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usagef("show takes one ID: the transaction's ID or an XID, as list prints them")
-			}
-			return nil
-		},
+		Args: oneID,
 		RunE: a.action(func(ctx context.Context, args []string) (int, error) {
 			xid, err := parseID(args[0])
 			if err != nil {
@@ -45,6 +40,13 @@ the next step. The ID is the transaction's ID or an XID, as list prints them.`,
 			return a.show(ctx, xid)
 		}),
 	}
+}
+
+func oneID(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usagef("show takes one ID: the transaction's ID or an XID, as list prints them")
+	}
+	return nil
 }
 
 // parseID reads a transaction's ID, or the XID of one of its branches.
@@ -74,6 +76,9 @@ func (a *app) show(ctx context.Context, xid drivers.XID) (int, error) {
 	}
 	r := newResult("show", report, s.owner, a.now())
 	tx := &transaction{ID: xid.GTRID, Decision: undecided}
+	if xid.FormatID != drivers.FormatID {
+		tx.ID = xid.String() // another program's bytes may be anything
+	}
 	r.Transaction = tx
 	_, tx.Begun, _ = txid.Split(xid.GTRID)
 

@@ -36,45 +36,46 @@ func (a *app) tell(r *result, failure error) (int, error) {
 	return r.exitStatus(), failure
 }
 
-// write writes the result for people.
+// write writes the result for people: paragraphs with a blank line between them.
 func (r *result) write(w io.Writer, now time.Time) {
-	switch {
-	case r.Command == "show":
-		r.writeTransaction(w, now)
-	case len(r.Branches) > 0:
-		r.writeBranches(w)
-	}
-	r.writeDecisions(w, now)
-	for _, res := range r.Resources {
-		if res.Error != "" {
-			fmt.Fprintf(w, "%s could not be asked: %s\n", res.Name, res.Error)
-		}
-		if res.Withheld != "" {
-			fmt.Fprintf(w, "%s settles nothing: %s\n", res.Name, res.Withheld)
+	var paragraphs []string
+	add := func(write func(io.Writer)) {
+		var b strings.Builder
+		if write(&b); b.Len() > 0 {
+			paragraphs = append(paragraphs, b.String())
 		}
 	}
-	if r.Command != "show" {
-		r.writeSummary(w)
+	if r.Transaction != nil {
+		add(func(w io.Writer) { r.writeTransaction(w, now) })
+		add(r.writeStates)
+		add(r.writeFailures)
+	} else {
+		add(func(w io.Writer) { r.writeBranches(w, false) })
+		add(func(w io.Writer) { r.writeBranches(w, true) })
+		add(func(w io.Writer) { r.writeDecisions(w, now) })
+		add(r.writeFailures)
+		add(r.writeSummary)
 	}
+	io.WriteString(w, strings.Join(paragraphs, "\n"))
 }
 
-// writeBranches writes this log's branches, then the foreign ones.
-func (r *result) writeBranches(w io.Writer) {
-	ours, others := table{}, table{}
-	ours.row("", "RESOURCE", "AGE", "DECISION", r.actionHead(), "XID")
-	others.row("", "RESOURCE", "AGE", "OWNER", "NOT OURS", "XID")
+// writeBranches writes this log's branches, or the foreign ones.
+func (r *result) writeBranches(w io.Writer, foreign bool) {
+	t := table{}
+	if foreign {
+		t.row("", "RESOURCE", "AGE", "OWNER", "NOT OURS", "XID")
+	} else {
+		t.row("", "RESOURCE", "AGE", "DECISION", r.actionHead(), "XID")
+	}
 	for _, b := range r.Branches {
-		if b.Action == actionName(recovery.Foreign) {
-			others.row("", b.Resource, b.age(), orDash(b.Owner), b.Reason, b.name())
-		} else {
-			ours.row(b.why(), b.Resource, b.age(), b.Decision, b.done(), b.name())
+		switch isForeign := b.Action == actionName(recovery.Foreign); {
+		case isForeign && foreign:
+			t.row("", b.Resource, b.age(), orDash(b.Owner), b.Reason, b.name())
+		case !isForeign && !foreign:
+			t.row(r.why(b), b.Resource, b.age(), b.Decision, r.action(b), b.name())
 		}
 	}
-	ours.write(w)
-	if len(others.rows) > 1 && len(ours.rows) > 1 {
-		fmt.Fprintln(w)
-	}
-	others.write(w)
+	t.write(w)
 }
 
 func (r *result) actionHead() string {
@@ -94,15 +95,25 @@ func (r *result) writeDecisions(w io.Writer, now time.Time) {
 			t.row(d.Reason, d.ID, age(now, d.At), d.Outcome)
 		}
 	}
-	if r.Command != "show" {
-		t.write(w)
+	t.write(w)
+}
+
+// writeFailures writes which databases did not answer, or may not settle anything.
+func (r *result) writeFailures(w io.Writer) {
+	for _, res := range r.Resources {
+		if res.Error != "" {
+			fmt.Fprintf(w, "%s could not be asked: %s\n", res.Name, res.Error)
+		}
+		if res.Withheld != "" {
+			fmt.Fprintf(w, "%s settles nothing: %s\n", res.Name, res.Withheld)
+		}
 	}
 }
 
 func (r *result) writeSummary(w io.Writer) {
-	if r.Acted && len(r.Branches) > 0 {
-		fmt.Fprintf(w, "Committed %d, rolled back %d, left %d.\n",
-			r.count(recovery.Committed), r.count(recovery.RolledBack), r.InDoubt)
+	if settled := r.settledDecisions(); r.Acted && len(r.Branches)+settled > 0 {
+		fmt.Fprintf(w, "Committed %s, rolled back %d, left %d; settled %s.\n", plural(r.count(recovery.Committed), "branch", "branches"),
+			r.count(recovery.RolledBack), r.InDoubt, plural(settled, "decision", "decisions"))
 	}
 	unreached := len(r.unreached())
 	switch {
@@ -150,15 +161,18 @@ func (r *result) writeTransaction(w io.Writer, now time.Time) {
 	}
 	t.row("", "next step", tx.Next)
 	t.write(w)
+}
 
-	t = table{}
+// writeStates writes what each database holds of the transaction.
+func (r *result) writeStates(w io.Writer) {
+	t := table{}
 	t.row("", "RESOURCE", "STATE", "NEXT", "XID")
 	for _, res := range r.Resources {
 		held := false
 		for _, b := range r.Branches {
 			if b.Resource == res.Name {
 				held = true
-				t.row(b.why(), b.Resource, "prepared "+b.age()+" ago", b.done(), b.name())
+				t.row(r.why(b), b.Resource, "prepared "+b.age()+" ago", r.action(b), b.name())
 			}
 		}
 		switch {
@@ -168,7 +182,6 @@ func (r *result) writeTransaction(w io.Writer, now time.Time) {
 			t.row("", res.Name, "holds nothing of it", "-", "-")
 		}
 	}
-	fmt.Fprintln(w)
 	t.write(w)
 }
 
@@ -180,14 +193,25 @@ func (b branchResult) name() string {
 	return strconv.Quote(b.Raw)
 }
 
-// done is the action, as the column's head makes a sentence of it.
-func (b branchResult) done() string {
+// action is what was done, or would be, as the column's head makes a sentence of it.
+func (r *result) action(b branchResult) string {
+	switch {
+	case b.Action == actionName(recovery.Foreign):
+		return "never touched"
+	case b.Action == actionName(recovery.Live):
+		return "wait"
+	case b.Action == actionName(recovery.Left) && !r.Acted:
+		return "stays"
+	}
 	return strings.TrimPrefix(strings.ReplaceAll(b.Action, "_", " "), "would ")
 }
 
-// why is the reason, with the answer that is behind it.
-func (b branchResult) why() string {
-	if b.Reason != "" && b.Error != "" {
+// why is the reason, with the answer that is behind it. That of all branches of a live owner stands at the end.
+func (r *result) why(b branchResult) string {
+	switch {
+	case b.Action == actionName(recovery.Live) && r.Owner != "":
+		return ""
+	case b.Reason != "" && b.Error != "":
 		return b.Reason + ": " + b.Error
 	}
 	return b.Reason + b.Error

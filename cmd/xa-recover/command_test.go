@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/xasql/xasql/drivers"
+	"github.com/xasql/xasql/internal/connect"
+	"github.com/xasql/xasql/internal/memdb"
+	"github.com/xasql/xasql/txlog"
+	"github.com/xasql/xasql/txlog/logtest"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// now is the time at which all commands of these tests run.
+var now = time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
+
+// world is a log and two databases in memory, at the URLs mem:log, mem:berlin and mem:paris.
+type world struct {
+	t       *testing.T
+	log     *logtest.Memory
+	logErr  error
+	owned   bool
+	dbs     map[string]*memdb.DB
+	env     map[string]string
+	session strings.Builder // what was typed and answered
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, log: logtest.NewMemory(), dbs: map[string]*memdb.DB{}, env: map[string]string{}}
+	for _, name := range []string{"berlin", "paris"} {
+		w.dbs[name] = memdb.New(name)
+		w.dbs[name].Style.Bare = true // no identities, which are random
+	}
+	w.env["XA_LOG"] = "mem:log"
+	w.env["XA_RESOURCES"] = "berlin=mem:berlin paris=mem:paris"
+	return w
+}
+
+// id is the ID of the n-th transaction under this log.
+func (w *world) id(n int) string { return fmt.Sprintf("%s.01JD000000000000000000000%d", w.log.ID(), n) }
+
+func (w *world) decide(n int, outcome txlog.Outcome, age time.Duration, resources ...string) {
+	w.t.Helper()
+	d := txlog.Decision{ID: w.id(n), Outcome: outcome, Resources: resources, At: now.Add(-age)}
+	if _, err := w.log.Decide(w.t.Context(), d); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// prepare puts the n-th transaction's branch into the databases.
+func (w *world) prepare(n int, age time.Duration, resources ...string) {
+	for _, name := range resources {
+		w.dbs[name].Stranger(drivers.Prepared{
+			XID: drivers.XID{FormatID: drivers.FormatID, GTRID: w.id(n), BQual: name}, At: now.Add(-age), Owner: "app"}, true)
+	}
+}
+
+// strangers puts branches of another log and of other programs into berlin.
+func (w *world) strangers() {
+	for _, p := range []drivers.Prepared{
+		{XID: drivers.XID{FormatID: drivers.FormatID, GTRID: "otherlog.01JD0000000000000000000009", BQual: "berlin"}, At: now.Add(-72 * time.Hour), Owner: "shop"},
+		{XID: drivers.XID{FormatID: 1, GTRID: "bitronix x", BQual: "\x01"}, At: now.Add(-3 * time.Hour)},
+		{Raw: "somebody's\n'gid'", Owner: "dba"},
+	} {
+		w.dbs["berlin"].Stranger(p, true)
+	}
+}
+
+// doubt is a bit of everything that can be in doubt.
+func (w *world) doubt() {
+	w.prepare(1, 12*time.Second, "berlin", "paris")
+	w.decide(1, txlog.Committed, 11*time.Second, "berlin", "paris")
+	w.prepare(2, 5*time.Minute, "berlin")
+	w.prepare(3, 26*time.Hour, "paris")
+	w.decide(3, txlog.Aborted, 20*time.Hour, "paris")
+	w.strangers()
+}
+
+// run runs the command and notes it in the session.
+func (w *world) run(args ...string) int {
+	return w.runContext(w.t.Context(), args...)
+}
+
+func (w *world) runContext(ctx context.Context, args ...string) int {
+	w.t.Helper()
+	var stdout, stderr strings.Builder
+	a := &app{
+		open:   opener{log: w.openLog, readLog: w.readLog, resource: w.resource},
+		getenv: func(key string) string { return w.env[key] },
+		stdout: &stdout, stderr: &stderr, now: func() time.Time { return now },
+	}
+	status := a.run(ctx, args)
+	fmt.Fprintf(&w.session, "$ xa-recover %s\n%s", strings.Join(args, " "), stdout.String())
+	for line := range strings.Lines(stderr.String()) {
+		fmt.Fprintf(&w.session, "stderr: %s", line)
+	}
+	fmt.Fprintf(&w.session, "exit status %d\n\n", status)
+	for _, db := range w.dbs {
+		if v := db.Violations(); v != nil {
+			w.t.Errorf("%v", v)
+		}
+		if n := db.Stats().Conns; n != 0 {
+			w.t.Errorf("%v left %d connections open", args, n)
+		}
+	}
+	return status
+}
+
+func (w *world) openLog(url string, _ *slog.Logger) (txlog.Log, error) {
+	if w.owned {
+		return nil, fmt.Errorf("filelog: dir: %w: pid 4711 since 2026-03-01T01:00:00Z", txlog.ErrOwned)
+	}
+	if url != "mem:log" || w.logErr != nil {
+		return nil, errors.Join(w.logErr)
+	}
+	w.log.Reopen() // the command before has closed it
+	return w.log, nil
+}
+
+func (w *world) readLog(url string) (txlog.Log, error) {
+	if w.logErr != nil {
+		return nil, w.logErr
+	}
+	w.log.Reopen()
+	return w.log.ReadOnly(), nil
+}
+
+func (w *world) resource(name, url string) (drivers.Resource, error) {
+	db := w.dbs[strings.TrimPrefix(url, "mem:")]
+	if db == nil {
+		return connect.Resource(name, url)
+	}
+	return drivers.Resource{Name: name, DB: db.Pool(), Driver: db.Driver()}, nil
+}
+
+// golden compares the session with testdata/NAME.txt. The log's random identity is written as one that is always the same.
+func (w *world) golden(name string) {
+	w.t.Helper()
+	got := strings.ReplaceAll(w.session.String(), w.log.ID(), "k7f3q2ma9x2p")
+	path := filepath.Join("testdata", name+".txt")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		w.t.Fatalf("%v (go test ./cmd/xa-recover -update writes it)", err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		w.t.Errorf("%s differs (-want +got):\n%s", path, diff)
+	}
+}
+
+func (w *world) wantStatus(got, want int) {
+	w.t.Helper()
+	if got != want {
+		w.t.Errorf("exit status %d, want %d:\n%s", got, want, w.session.String())
+	}
+}
