@@ -216,6 +216,11 @@ func (r *run) wantGone(b *branch) {
 		ctx, cancel := context.WithTimeout(r.ctx, time.Second)
 		defer cancel()
 		_, err = r.other.ExecContext(ctx, r.Insert, b.key, "free")
+		if err != nil && ctx.Err() == nil {
+			// An insert that timed out may have been executed after all, once the lock was free.
+			v, _ := r.tryGet(ctx, r.other, b.key)
+			return v == "free"
+		}
 		return err == nil
 	})
 	if !gone {

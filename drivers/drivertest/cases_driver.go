@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/xasql/xasql/drivers"
@@ -93,40 +94,70 @@ func obeysContext(r *run) {
 	small := r.open()
 	small.SetMaxOpenConns(1)
 	last := r.conn(small)
-	calls := r.poolCalls(small, r.xid())
-	for name, call := range calls {
-		r.obeys(name+" on an exhausted pool", func() { last.Close() }, call)
+	free := func() { last.Close() }
+	r.obeys("Prepared on an exhausted pool", free, r.listCall(small))
+	for _, commit := range []bool{true, false} {
+		r.obeys(finishName(commit)+" on an exhausted pool", free, r.finishCall(small, r.xid(), commit))
 	}
-	last.Close()
+	free()
 
 	if r.SingleWriter {
 		first := r.begin(nil)
 		r.write(first)
-		r.obeys("Begin beside another branch", func() { discard(first.conn) }, r.beginCall(r.main))
+		r.beginObeys("Begin beside another branch", func() { discard(first.conn) })
 		r.rollback(first)
 	}
 	if r.Block == nil {
 		r.Logf("not tried: calls that the engine keeps waiting (Harness.Block is nil)")
 		return
 	}
+	for _, commit := range []bool{true, false} {
+		r.blocked(commit)
+	}
+}
+
+// blocked checks the calls while the engine keeps them waiting, with a prepared branch that is committed, or rolled back.
+func (r *run) blocked(commit bool) {
+	r.Helper()
 	b := r.prepared()
 	r.abandon(b)
 	release, err := r.Block(r.ctx)
 	if err != nil {
 		r.Fatalf("harness: Block: %v", err)
 	}
-	unblock := func() {
+	unblock := sync.OnceFunc(func() {
 		if err := release(); err != nil {
 			r.Errorf("harness: Block's release: %v", err)
 		}
-		release = func() error { return nil }
-	}
-	for name, call := range r.poolCalls(r.other, b.xid) {
-		r.obeys(name+" while the engine waits", unblock, call)
-	}
-	r.obeys("Begin while the engine waits", unblock, r.beginCall(r.main))
+	})
+	r.obeys("Prepared while the engine waits", unblock, r.listCall(r.other))
+	r.obeys(finishName(commit)+" while the engine waits", unblock, r.finishCall(r.other, b.xid, commit))
+	r.beginObeys("Begin while the engine waits", unblock)
 	unblock()
-	_ = r.resolve(b.xid, false) // it may be finished already
+	_ = r.resolve(b.xid, commit) // it may be finished already
+}
+
+func finishName(commit bool) string {
+	if commit {
+		return "CommitPrepared"
+	}
+	return "RollbackPrepared"
+}
+
+func (r *run) listCall(db *sql.DB) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := r.Driver.Prepared(ctx, db)
+		return err
+	}
+}
+
+func (r *run) finishCall(db *sql.DB, xid drivers.XID, commit bool) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if commit {
+			return r.Driver.CommitPrepared(ctx, db, xid)
+		}
+		return r.Driver.RollbackPrepared(ctx, db, xid)
+	}
 }
 
 // obeys fails the case unless call returns soon after its context has ended.
@@ -134,34 +165,20 @@ func (r *run) obeys(what string, unblock func(), call func(ctx context.Context) 
 	r.Helper()
 	ctx, cancel := context.WithTimeout(r.ctx, brief)
 	defer cancel()
+	start := time.Now()
 	r.within(what, unblock, func() { _ = call(ctx) })
+	r.Logf("%s: back after %v", what, time.Since(start).Round(time.Millisecond))
 }
 
-func (r *run) poolCalls(db *sql.DB, xid drivers.XID) map[string]func(context.Context) error {
-	return map[string]func(context.Context) error{
-		"Prepared": func(ctx context.Context) error {
-			_, err := r.Driver.Prepared(ctx, db)
-			return err
-		},
-		"CommitPrepared":   func(ctx context.Context) error { return r.Driver.CommitPrepared(ctx, db, xid) },
-		"RollbackPrepared": func(ctx context.Context) error { return r.Driver.RollbackPrepared(ctx, db, xid) },
-	}
-}
-
-// beginCall starts a branch, and undoes it if it could be started.
-func (r *run) beginCall(db *sql.DB) func(context.Context) error {
-	return func(ctx context.Context) error {
-		conn, err := db.Conn(ctx)
-		if err != nil {
-			return err
-		}
-		defer discard(conn)
-		b, err := r.Driver.Begin(ctx, conn, r.xid(), nil)
-		if err == nil {
-			err = b.Rollback(ctx)
-		}
+// beginObeys is obeys for Begin. Should it succeed, its branch ends with the connection.
+func (r *run) beginObeys(what string, unblock func()) {
+	r.Helper()
+	conn := r.conn(r.main)
+	defer discard(conn)
+	r.obeys(what, unblock, func(ctx context.Context) error {
+		_, err := r.Driver.Begin(ctx, conn, r.xid(), nil)
 		return err
-	}
+	})
 }
 
 func refuses(r *run) {

@@ -13,9 +13,13 @@ import (
 	"github.com/xasql/xasql/drivers"
 )
 
-// soon is how long a call may take that must not wait. It is far above what a busy machine
-// needs, and far below what engines' own waits last.
-const soon = 10 * time.Second
+const (
+	// soon is how long a call may take that must not wait: above what a busy machine needs, and below
+	// engines' and client libraries' own waits, which begin at five seconds.
+	soon = 4 * time.Second
+	// patience is how long the suite waits for what the server does in its own time, such as noticing that a client is gone.
+	patience = 20 * time.Second
+)
 
 // run is one run of one case.
 type run struct {
@@ -157,13 +161,10 @@ func (r *run) crash() {
 
 // resolve finishes a prepared branch from its XID, as another process, once its session is gone.
 func (r *run) resolve(xid drivers.XID, commit bool) error {
-	finish := r.Driver.RollbackPrepared
-	if commit {
-		finish = r.Driver.CommitPrepared
-	}
+	finish := r.finishCall(r.other, xid, commit)
 	var err error
 	r.poll(func() bool {
-		err = finish(r.ctx, r.other, xid)
+		err = finish(r.ctx)
 		return !errors.Is(err, drivers.ErrHeld)
 	})
 	return err
@@ -171,7 +172,7 @@ func (r *run) resolve(xid drivers.XID, commit bool) error {
 
 // poll calls done until it is true, or for so long that it never will be.
 func (r *run) poll(done func() bool) bool {
-	deadline := time.NewTimer(soon)
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -204,7 +205,7 @@ func (r *run) within(what string, unblock func(), f func()) bool {
 	go unblock() // it may be kept waiting by the very call
 	select {
 	case <-done:
-	case <-time.After(soon):
+	case <-time.After(patience):
 	}
 	return false
 }
@@ -317,7 +318,7 @@ func (r *run) finish() {
 	if !r.Failed() {
 		r.checkInvariant()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), soon)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), 2*patience)
 	defer cancel()
 	r.ctx = ctx
 	for _, b := range r.held {
