@@ -16,13 +16,17 @@ type crash struct {
 }
 
 var crashes = []crash{
-	{"prepare-done", false}, // one branch is prepared, the other perhaps
-	{"decide-start", false}, // all are prepared, nothing is decided
-	{"decide-done", true},   // decided, no branch has been told
-	{"commit-done", true},   // one branch is committed, the other perhaps
+	{"branch-start", false},  // one branch is active
+	{"prepare-start", false}, // both have written; perhaps one is prepared
+	{"prepare-done", false},  // one is prepared, the other perhaps
+	{"decide-start", false},  // both are prepared, nothing is decided
+	{"decide-done", true},    // decided, no branch has been told
+	{"commit-start", true},   // no branch is committed, or one
+	{"commit-done", true},    // one is committed, the other perhaps
+	{"settled", true},        // both are committed, and the log knows
 }
 
-// Every pair of engines, one engine twice included, commits all or nothing when the application is killed before or after the
+// Every pair of engines, one engine twice included, commits all or nothing when the application is killed at any point before or after the
 // decision, whether the application's next start recovers it or xa-recover does.
 func TestKilledApplicationLeavesAllOrNothingOnEveryPair(t *testing.T) {
 	es := append(engines.All(), sqlite)
