@@ -1,0 +1,575 @@
+//go:build cgo && (linux || darwin)
+
+#include "bridge.h"
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+// SQLite's public interface, as far as it is used. Nothing of SQLite is compiled here: the symbols are those of the
+// copy that github.com/mattn/go-sqlite3 has put into the program, so that there is only one of it (two would
+// drop each other's file locks).
+typedef struct sqlite3 sqlite3;
+typedef struct sqlite3_stmt sqlite3_stmt;
+typedef struct sqlite3_context sqlite3_context;
+typedef struct sqlite3_value sqlite3_value;
+typedef struct sqlite3_file sqlite3_file;
+typedef long long i64;
+extern int sqlite3_auto_extension(void (*)(void));
+extern int sqlite3_create_function_v2(sqlite3 *, const char *, int, int, void *, void (*)(sqlite3_context *, int, sqlite3_value **),
+	void (*)(sqlite3_context *, int, sqlite3_value **), void (*)(sqlite3_context *), void (*)(void *));
+extern int sqlite3_db_config(sqlite3 *, int, ...);
+extern int sqlite3_db_status(sqlite3 *, int, int *, int *, int);
+extern int sqlite3_busy_timeout(sqlite3 *, int);
+extern int sqlite3_get_autocommit(sqlite3 *);
+extern sqlite3_stmt *sqlite3_next_stmt(sqlite3 *, sqlite3_stmt *);
+extern int sqlite3_stmt_busy(sqlite3_stmt *);
+extern int sqlite3_set_authorizer(sqlite3 *, int (*)(void *, int, const char *, const char *, const char *, const char *), void *);
+extern void *sqlite3_commit_hook(sqlite3 *, int (*)(void *), void *);
+extern int sqlite3_file_control(sqlite3 *, const char *, int, void *);
+extern void *sqlite3_user_data(sqlite3_context *);
+extern int sqlite3_value_type(sqlite3_value *);
+extern i64 sqlite3_value_int64(sqlite3_value *);
+extern double sqlite3_value_double(sqlite3_value *);
+extern const unsigned char *sqlite3_value_text(sqlite3_value *);
+extern const void *sqlite3_value_blob(sqlite3_value *);
+extern int sqlite3_value_bytes(sqlite3_value *);
+extern void sqlite3_result_null(sqlite3_context *);
+extern void sqlite3_result_int64(sqlite3_context *, i64);
+extern void sqlite3_result_double(sqlite3_context *, double);
+extern void sqlite3_result_text(sqlite3_context *, const char *, int, void (*)(void *));
+extern void sqlite3_result_blob(sqlite3_context *, const void *, int, void (*)(void *));
+extern void sqlite3_result_zeroblob(sqlite3_context *, int);
+extern void sqlite3_result_error(sqlite3_context *, const char *, int);
+extern void sqlite3_result_error_nomem(sqlite3_context *);
+extern int sqlite3_stricmp(const char *, const char *);
+extern int sqlite3_strnicmp(const char *, const char *, int);
+
+#define TRANSIENT ((void (*)(void *)) - 1)
+enum { T_INTEGER = 1, T_FLOAT, T_TEXT, T_BLOB, T_NULL };                            // sqlite3_value_type
+enum { UTF8 = 1, DETERMINISTIC = 0x800, DIRECTONLY = 0x80000 };                     // sqlite3_create_function_v2
+enum { CONFIG_FKEY = 1002, CONFIG_TRIGGER = 1003, STATUS_DEFERRED_FKS = 10 };       // sqlite3_db_config, _db_status
+enum { FILE_POINTER = 7, SHM_UNLOCK = 1, SHM_LOCK = 2, SHM_EXCLUSIVE = 8, WRITE_LOCK = 0 };
+
+// sqlite3_io_methods: public, and fixed up to version 3.
+typedef struct {
+	int iVersion;
+	int (*xClose)(sqlite3_file *);
+	int (*xRead)(sqlite3_file *, void *, int, i64);
+	int (*xWrite)(sqlite3_file *, const void *, int, i64);
+	int (*xTruncate)(sqlite3_file *, i64);
+	int (*xSync)(sqlite3_file *, int);
+	int (*xFileSize)(sqlite3_file *, i64 *);
+	int (*xLock)(sqlite3_file *, int);
+	int (*xUnlock)(sqlite3_file *, int);
+	int (*xCheckReservedLock)(sqlite3_file *, int *);
+	int (*xFileControl)(sqlite3_file *, int, void *);
+	int (*xSectorSize)(sqlite3_file *);
+	int (*xDeviceCharacteristics)(sqlite3_file *);
+	int (*xShmMap)(sqlite3_file *, int, int, int, void volatile **);
+	int (*xShmLock)(sqlite3_file *, int, int, int);
+	void (*xShmBarrier)(sqlite3_file *);
+	int (*xShmUnmap)(sqlite3_file *, int);
+	int (*xFetch)(sqlite3_file *, i64, int, void **);
+	int (*xUnfetch)(sqlite3_file *, i64, void *);
+} io_methods;
+
+struct sqlite3_file {
+	const io_methods *methods;
+};
+
+// wrapped is a file's methods with another xShmLock.
+typedef struct {
+	io_methods m; // first: the file's methods pointer is a pointer to this struct
+	const io_methods *orig;
+	sqlite3_file *file;
+	int kept;
+} wrapped;
+
+struct xa_conn {
+	i64 id;
+	int refs; // of the SQL functions
+	sqlite3 *db;
+	xa_conn *next;
+	int mode;
+	xa_report seen;
+	char **writable; // the tables and views that may be written
+	int nwritable;
+	xa_row *rows;
+	size_t nrows, caprows;
+	unsigned char *keys;
+	size_t nkeys, capkeys;
+	wrapped *lock;
+};
+
+static pthread_mutex_t conns_mu = PTHREAD_MUTEX_INITIALIZER; // guards conns and last_id
+static xa_conn *conns;
+static i64 last_id;
+
+static void forget_tables(xa_conn *c) {
+	while (c->nwritable > 0) free(c->writable[--c->nwritable]);
+	free(c->writable);
+	c->writable = 0;
+}
+
+// closed is the destructor of the SQL functions.
+static void closed(void *p) {
+	xa_conn *c = p, **at;
+	if (--c->refs > 0) return;
+	pthread_mutex_lock(&conns_mu);
+	for (at = &conns; *at; at = &(*at)->next)
+		if (*at == c) {
+			*at = c->next;
+			break;
+		}
+	pthread_mutex_unlock(&conns_mu);
+	forget_tables(c);
+	free(c->rows);
+	free(c->keys);
+	free(c->lock);
+	free(c);
+}
+
+static xa_conn *find(i64 id) {
+	xa_conn *c = conns;
+	while (c && c->id != id) c = c->next;
+	return c;
+}
+
+xa_conn *xa_find(long long id) {
+	pthread_mutex_lock(&conns_mu);
+	xa_conn *c = find(id);
+	pthread_mutex_unlock(&conns_mu);
+	return c;
+}
+
+int xa_alive(long long id) { return xa_find(id) != 0; }
+
+// ended notices that SQLite has rolled the branch back: it is then in autocommit mode, which a guarded
+// connection is in at no other time.
+static int ended(xa_conn *c) {
+	if (c->mode != XA_OFF && c->mode != XA_SEALED && sqlite3_get_autocommit(c->db)) c->seen.ended = 1;
+	return c->seen.ended;
+}
+
+void xa_look(long long id, xa_report *out) {
+	pthread_mutex_lock(&conns_mu); // closed waits for it, so c->db is valid
+	xa_conn *c = find(id);
+	if (c) {
+		ended(c);
+		*out = c->seen;
+		out->found = 1;
+	} else
+		memset(out, 0, sizeof *out);
+	pthread_mutex_unlock(&conns_mu);
+}
+
+// ---- values as bytes: a row's image, a key ----
+
+static void put(unsigned char **p, const void *s, size_t n) {
+	memcpy(*p, s, n);
+	*p += n;
+}
+
+// put_int and get_int are little-endian: a file may be moved to another machine.
+static void put_int(unsigned char **p, uint64_t v, int n) {
+	for (; n > 0; n--, v >>= 8) *(*p)++ = (unsigned char)v;
+}
+
+static uint64_t get_int(const unsigned char *p, int n) {
+	uint64_t v = 0;
+	while (n > 0) v = v << 8 | p[--n];
+	return v;
+}
+
+// encode writes each value as its type and its exact bytes.
+static unsigned char *encode(int argc, sqlite3_value **argv, size_t *len) {
+	size_t n = 0;
+	for (int i = 0; i < argc; i++) {
+		int t = sqlite3_value_type(argv[i]);
+		if (t == T_TEXT) sqlite3_value_text(argv[i]); // value_bytes is of the last form that was asked for
+		if (t == T_BLOB) sqlite3_value_blob(argv[i]);
+		n += 1 + (t == T_NULL ? 0 : t == T_INTEGER || t == T_FLOAT ? 8 : 4 + (size_t)sqlite3_value_bytes(argv[i]));
+	}
+	unsigned char *b = malloc(n + 1), *p = b;
+	if (!b) return 0;
+	for (int i = 0; i < argc; i++) {
+		int t = sqlite3_value_type(argv[i]);
+		*p++ = (unsigned char)t;
+		if (t == T_INTEGER) {
+			put_int(&p, (uint64_t)sqlite3_value_int64(argv[i]), 8);
+		} else if (t == T_FLOAT) {
+			double v = sqlite3_value_double(argv[i]);
+			uint64_t bits;
+			memcpy(&bits, &v, 8);
+			put_int(&p, bits, 8);
+		} else if (t != T_NULL) {
+			const void *s = t == T_TEXT ? (const void *)sqlite3_value_text(argv[i]) : sqlite3_value_blob(argv[i]);
+			size_t l = (size_t)sqlite3_value_bytes(argv[i]);
+			put_int(&p, l, 4);
+			if (l) put(&p, s, l);
+		}
+	}
+	*len = n;
+	return b;
+}
+
+static void f_encode(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
+	size_t n;
+	unsigned char *b = encode(argc, argv, &n);
+	if (!b || n > 0x7fffffff) {
+		free(b);
+		sqlite3_result_error_nomem(ctx);
+		return;
+	}
+	sqlite3_result_blob(ctx, b, (int)n, free);
+}
+
+// f_join joins images: a call takes 100 arguments at most.
+static void f_join(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
+	size_t n = 0;
+	for (int i = 0; i < argc; i++) n += (size_t)sqlite3_value_bytes(argv[i]);
+	unsigned char *b = n > 0x7fffffff ? 0 : malloc(n + 1), *p = b;
+	if (!b) {
+		sqlite3_result_error_nomem(ctx);
+		return;
+	}
+	for (int i = 0; i < argc; i++) {
+		const void *s = sqlite3_value_blob(argv[i]);
+		if (s) put(&p, s, (size_t)sqlite3_value_bytes(argv[i]));
+	}
+	sqlite3_result_blob(ctx, b, (int)n, free);
+}
+
+// f_decode(image, i) is the image's i-th value.
+static void f_decode(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
+	const unsigned char *p = sqlite3_value_blob(argv[0]);
+	const unsigned char *end = p ? p + sqlite3_value_bytes(argv[0]) : 0;
+	i64 i = sqlite3_value_int64(argv[1]);
+	while (p && p < end) {
+		int t = *p++;
+		size_t l = t == T_NULL ? 0 : 8;
+		if (t == T_TEXT || t == T_BLOB) {
+			if (end - p < 4) break;
+			l = (size_t)get_int(p, 4);
+			p += 4;
+		}
+		if (t < T_INTEGER || t > T_NULL || (size_t)(end - p) < l) break;
+		if (i-- > 0) {
+			p += l;
+			continue;
+		}
+		if (t == T_NULL) {
+			sqlite3_result_null(ctx);
+		} else if (t == T_INTEGER) {
+			sqlite3_result_int64(ctx, (i64)get_int(p, 8));
+		} else if (t == T_FLOAT) {
+			uint64_t bits = get_int(p, 8);
+			double v;
+			memcpy(&v, &bits, 8);
+			sqlite3_result_double(ctx, v);
+		} else if (t == T_TEXT) {
+			sqlite3_result_text(ctx, (const char *)p, (int)l, TRANSIENT);
+		} else if (l) {
+			sqlite3_result_blob(ctx, p, (int)l, TRANSIENT);
+		} else {
+			sqlite3_result_zeroblob(ctx, 0);
+		}
+		return;
+	}
+	sqlite3_result_error(ctx, "malformed row image in _xa_redo", -1);
+}
+
+// f_hash is the FNV-1a hash of an image, NULL of NULL.
+static void f_hash(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
+	if (sqlite3_value_type(argv[0]) == T_NULL) return;
+	const unsigned char *p = sqlite3_value_blob(argv[0]);
+	int n = sqlite3_value_bytes(argv[0]);
+	uint64_t h = 1469598103934665603ULL;
+	for (int i = 0; i < n; i++) h = (h ^ p[i]) * 1099511628211ULL;
+	sqlite3_result_int64(ctx, (i64)h);
+}
+
+// ---- capture: the functions that the triggers call ----
+
+// capturing reports whether to note a touched row, and raises an error where the statement must not go on.
+static int capturing(sqlite3_context *ctx, xa_conn *c) {
+	if (c->mode == XA_OFF) return 0;
+	if (c->mode == XA_ACTIVE && !ended(c)) return 1;
+	sqlite3_result_error(ctx, "the branch that this statement belongs to is over", -1);
+	return 0;
+}
+
+static int grow(void **p, size_t *cap, size_t want, size_t size) {
+	if (want <= *cap) return 1;
+	size_t n = *cap ? *cap * 2 : 64;
+	while (n < want) n *= 2;
+	void *q = realloc(*p, n * size);
+	if (!q) return 0;
+	*p = q;
+	*cap = n;
+	return 1;
+}
+
+// f_touch(table, rowid...) notes rows of a table with rowids.
+static void f_touch(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
+	xa_conn *c = sqlite3_user_data(ctx);
+	if (!capturing(ctx, c)) return;
+	xa_row r = {0, (int)sqlite3_value_int64(argv[0])};
+	for (int i = 1; i < argc; i++) {
+		r.rowid = sqlite3_value_int64(argv[i]);
+		xa_row *last = c->nrows ? &c->rows[c->nrows - 1] : 0;
+		if (last && last->rowid == r.rowid && last->table == r.table) continue;
+		if (!grow((void **)&c->rows, &c->caprows, c->nrows + 1, sizeof r)) {
+			sqlite3_result_error_nomem(ctx);
+			return;
+		}
+		c->rows[c->nrows++] = r;
+	}
+}
+
+// f_touch_key(table, column...) notes a row of a table without rowids: the table and the
+// key's length, 4 bytes each, and the key.
+static void f_touch_key(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
+	xa_conn *c = sqlite3_user_data(ctx);
+	if (!capturing(ctx, c)) return;
+	size_t n;
+	unsigned char *key = encode(argc - 1, argv + 1, &n);
+	if (!key || n > 0x7fffffff || !grow((void **)&c->keys, &c->capkeys, c->nkeys + 8 + n, 1)) {
+		free(key);
+		sqlite3_result_error_nomem(ctx);
+		return;
+	}
+	unsigned char *p = c->keys + c->nkeys;
+	put_int(&p, (uint64_t)sqlite3_value_int64(argv[0]), 4);
+	put_int(&p, n, 4);
+	put(&p, key, n);
+	c->nkeys += 8 + n;
+	free(key);
+}
+
+const xa_row *xa_rows(xa_conn *c, int *n) {
+	*n = (int)c->nrows;
+	return c->rows;
+}
+
+const unsigned char *xa_keys(xa_conn *c, int *n) {
+	*n = (int)c->nkeys;
+	return c->keys;
+}
+
+// ---- the guard ----
+
+static void copy(char *to, size_t cap, const char *from) {
+	size_t n = from ? strlen(from) : 0;
+	if (n >= cap) n = cap - 1;
+	if (n) memcpy(to, from, n);
+	to[n] = 0;
+}
+
+static int one_of(const char *s, const char **list) {
+	for (; *list; list++)
+		if (sqlite3_stricmp(s, *list) == 0) return 1;
+	return 0;
+}
+
+// may_pragma tells whether a PRAGMA only looks, or changes what a branch can carry.
+static int may_pragma(xa_conn *c, const char *name, const char *arg, const char *schema) {
+	static const char *acts[] = {"optimize", "incremental_vacuum", "wal_checkpoint", "shrink_memory", 0};
+	static const char *looks[] = {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo",
+		"foreign_key_list", "foreign_key_check", "integrity_check", "quick_check", "busy_timeout", "defer_foreign_keys", 0};
+	static const char *header[] = {"user_version", "application_id", 0};
+	if (!name) return 0;
+	if (!arg) return !one_of(name, acts);
+	if (one_of(name, looks)) return 1;
+	if (one_of(name, header) && c->mode == XA_ACTIVE && (!schema || sqlite3_stricmp(schema, "main") == 0)) {
+		c->seen.header = 1;
+		return 1;
+	}
+	return 0;
+}
+
+static int may_write(xa_conn *c, const char *table, const char *schema) {
+	if (c->mode != XA_ACTIVE || !table || !schema || sqlite3_stricmp(schema, "main")) return 0;
+	for (int i = 0; i < c->nwritable; i++)
+		if (sqlite3_stricmp(table, c->writable[i]) == 0) {
+			c->seen.wrote = 1;
+			return 1;
+		}
+	return 0;
+}
+
+// authorize is SQLite's authorizer: it sees what a statement is going to do while it is compiled.
+static int authorize(void *p, int action, const char *a1, const char *a2, const char *schema, const char *by) {
+	enum { DELETE = 9, INSERT = 18, PRAGMA, READ, SELECT, TRANSACTION, UPDATE, FUNCTION = 31, SAVEPOINT, RECURSIVE };
+	xa_conn *c = p;
+	int ok = 0;
+	if (c->mode == XA_OFF) return 0;
+	if (c->mode != XA_SEALED && !ended(c)) switch (action) {
+		case READ:
+		case SELECT:
+		case FUNCTION:
+		case RECURSIVE: ok = 1; break;
+		case INSERT:
+		case DELETE:
+		case UPDATE: ok = may_write(c, a1, schema); break;
+		case PRAGMA: ok = may_pragma(c, a1, a2, schema); break;
+		case SAVEPOINT: ok = !a2 || sqlite3_strnicmp(a2, "_xa_", 4); break;
+		}
+	if (ok) return 0;
+	c->seen.refused = action;
+	copy(c->seen.arg1, sizeof c->seen.arg1, a1);
+	copy(c->seen.arg2, sizeof c->seen.arg2, a2);
+	copy(c->seen.schema, sizeof c->seen.schema, schema);
+	return 1; // SQLITE_DENY
+}
+
+// veto is SQLite's commit hook. A commit on a guarded connection is never ours: it is the autocommit of a statement that runs
+// after SQLite has ended the branch's transaction, or that was compiled before the branch.
+static int veto(void *p) {
+	xa_conn *c = p;
+	ended(c);
+	return c->mode != XA_OFF;
+}
+
+// xa_guard puts the guard on. Every statement that exists is compiled again before it next runs, and so
+// is seen by the authorizer. -1: out of memory, -2: somebody else's commit hook was there, and is lost.
+int xa_guard(xa_conn *c, int mode, char **writable, int n) {
+	forget_tables(c);
+	memset(&c->seen, 0, sizeof c->seen);
+	c->nrows = c->nkeys = 0;
+	c->writable = calloc((size_t)n + 1, sizeof *c->writable);
+	if (!c->writable) return -1;
+	for (; c->nwritable < n; c->nwritable++)
+		if (!(c->writable[c->nwritable] = strdup(writable[c->nwritable]))) return -1;
+	void *other = sqlite3_commit_hook(c->db, veto, c);
+	if (other && other != c) {
+		sqlite3_commit_hook(c->db, 0, 0);
+		return -2;
+	}
+	sqlite3_set_authorizer(c->db, authorize, c);
+	c->mode = mode;
+	return 0;
+}
+
+// xa_pause lets this package's own statements through, and keeps what was seen and captured.
+void xa_pause(xa_conn *c) {
+	ended(c);
+	c->mode = XA_OFF;
+}
+
+// xa_unguard takes the guard off the connection.
+void xa_unguard(xa_conn *c) {
+	c->mode = XA_OFF;
+	sqlite3_set_authorizer(c->db, 0, 0);
+	sqlite3_commit_hook(c->db, 0, 0);
+	forget_tables(c);
+	free(c->rows);
+	free(c->keys);
+	c->rows = 0;
+	c->keys = 0;
+	c->nrows = c->caprows = c->nkeys = c->capkeys = 0;
+}
+
+// ---- the connection ----
+
+int xa_autocommit(xa_conn *c) { return sqlite3_get_autocommit(c->db); }
+
+// xa_busy_statements counts the statements that have begun and not ended: open rows.
+int xa_busy_statements(xa_conn *c) {
+	int n = 0;
+	for (sqlite3_stmt *s = sqlite3_next_stmt(c->db, 0); s; s = sqlite3_next_stmt(c->db, s)) n += sqlite3_stmt_busy(s) != 0;
+	return n;
+}
+
+int xa_unresolved_fks(xa_conn *c) {
+	int now = 0, high = 0;
+	return sqlite3_db_status(c->db, STATUS_DEFERRED_FKS, &now, &high, 0) || now != 0;
+}
+
+// config sets a switch of the connection (-1: leaves it), and returns what it was; -1: not known.
+static int config(xa_conn *c, int which, int on) {
+	int was = -1, is = -1;
+	if (sqlite3_db_config(c->db, which, -1, &was)) return -1;
+	if (on >= 0 && (sqlite3_db_config(c->db, which, on, &is) || is != on)) return -1;
+	return was;
+}
+
+int xa_triggers(xa_conn *c, int on) { return config(c, CONFIG_TRIGGER, on); }
+int xa_foreign_keys(xa_conn *c, int on) { return config(c, CONFIG_FKEY, on); }
+void xa_busy_timeout(xa_conn *c, int ms) { sqlite3_busy_timeout(c->db, ms); }
+
+// ---- the write lock, kept over the end of a transaction ----
+
+static int keep_write_lock(sqlite3_file *f, int offset, int n, int flags) {
+	wrapped *w = (wrapped *)f->methods;
+	if (offset == WRITE_LOCK && n == 1 && flags & SHM_EXCLUSIVE) {
+		if (flags & SHM_UNLOCK) {
+			w->kept = 1;
+			return 0;
+		}
+		if (flags & SHM_LOCK && w->kept) {
+			w->kept = 0;
+			return 0;
+		}
+	}
+	return w->orig->xShmLock(f, offset, n, flags);
+}
+
+// xa_retain makes the connection keep the WAL's write lock when its transaction ends, until it begins the next one or
+// xa_release is called, so that no other writer gets in between. It returns 0 where that can't be done.
+int xa_retain(xa_conn *c) {
+	sqlite3_file *f = 0;
+	if (sqlite3_file_control(c->db, "main", FILE_POINTER, &f) || !f || !f->methods) return 0;
+	const io_methods *m = f->methods;
+	if (m->iVersion < 2 || m->iVersion > 3 || !m->xShmLock || m->xShmLock == keep_write_lock) return 0;
+	if (!c->lock && !(c->lock = calloc(1, sizeof *c->lock))) return 0;
+	memset(c->lock, 0, sizeof *c->lock);
+	memcpy(&c->lock->m, m, m->iVersion == 3 ? sizeof *m : offsetof(io_methods, xFetch));
+	c->lock->m.xShmLock = keep_write_lock;
+	c->lock->orig = m;
+	c->lock->file = f;
+	f->methods = &c->lock->m;
+	return 1;
+}
+
+// xa_release ends what xa_retain began, and drops the lock if no transaction took it over.
+void xa_release(xa_conn *c) {
+	wrapped *w = c->lock;
+	if (!w || !w->file) return;
+	w->file->methods = w->orig;
+	if (w->kept) w->orig->xShmLock(w->file, WRITE_LOCK, 1, SHM_UNLOCK | SHM_EXCLUSIVE);
+	w->kept = 0;
+	w->file = 0;
+}
+
+// ---- registration ----
+
+// f_id is the connection's number: how the Go side finds the xa_conn of a connection.
+static void f_id(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
+	sqlite3_result_int64(ctx, ((xa_conn *)sqlite3_user_data(ctx))->id);
+}
+
+static int opened(sqlite3 *db, char **message, const void *api) {
+	xa_conn *c = calloc(1, sizeof *c);
+	if (!c) return 7; // SQLITE_NOMEM
+	c->db = db;
+	c->refs = 3;
+	pthread_mutex_lock(&conns_mu);
+	c->id = ++last_id;
+	c->next = conns;
+	conns = c;
+	pthread_mutex_unlock(&conns_mu);
+	int rc = 0, pure = UTF8 | DIRECTONLY | DETERMINISTIC;
+	rc |= sqlite3_create_function_v2(db, "_xa_id", 0, UTF8 | DIRECTONLY, c, f_id, 0, 0, closed);
+	rc |= sqlite3_create_function_v2(db, "_xa_touch", -1, UTF8 | DIRECTONLY, c, f_touch, 0, 0, closed);
+	rc |= sqlite3_create_function_v2(db, "_xa_touch_key", -1, UTF8 | DIRECTONLY, c, f_touch_key, 0, 0, closed);
+	rc |= sqlite3_create_function_v2(db, "_xa_encode", -1, pure, 0, f_encode, 0, 0, 0);
+	rc |= sqlite3_create_function_v2(db, "_xa_join", -1, pure, 0, f_join, 0, 0, 0);
+	rc |= sqlite3_create_function_v2(db, "_xa_decode", 2, pure, 0, f_decode, 0, 0, 0);
+	rc |= sqlite3_create_function_v2(db, "_xa_hash", 1, pure, 0, f_hash, 0, 0, 0);
+	return rc ? 1 : 0;
+}
+
+int xa_register(void) { return sqlite3_auto_extension((void (*)(void))opened); }

@@ -1,0 +1,158 @@
+//go:build cgo && (linux || darwin)
+
+package sqlite
+
+import (
+	"fmt"
+	"strings"
+)
+
+// capture is the SQL that makes the connection note which rows a branch touches, and what takes it away again. The triggers are
+// TEMP: nobody else sees them, and SQLite fires them before those of the file, where a RAISE(IGNORE) could skip them. They note keys
+// only; any superset of the changed rows is right, because the rows themselves are read when the branch is prepared.
+type capture struct {
+	create   string
+	drop     string
+	writable []string          // the tables and views that a statement of the branch may write
+	cannot   map[string]string // why others may not
+	// recursive: recursive_triggers must be on, so that the rows that REPLACE deletes fire triggers too. That changes nothing
+	// else where ours are the only triggers.
+	recursive bool
+}
+
+// newCapture returns what captures the changes to a schema's tables. recursive tells whether recursive_triggers is on already.
+func newCapture(sc *schema, recursive bool) *capture {
+	c := &capture{cannot: map[string]string{}, writable: append([]string{"sqlite_sequence"}, sc.views...)}
+	c.recursive = !recursive && !sc.triggers
+	lookUp := !recursive && sc.triggers
+	for name, why := range sc.cannot {
+		c.cannot[name] = why
+	}
+	var create, drop strings.Builder
+	for i, t := range sc.tables {
+		if lookUp && t.opaque {
+			c.cannot[t.Name] = "REPLACE may delete rows of it unseen (a unique index over a generated column, a default, and triggers): PRAGMA recursive_triggers=ON before the branch lifts this"
+		}
+		if c.cannot[t.Name] != "" {
+			continue
+		}
+		c.writable = append(c.writable, t.Name)
+		for _, tr := range t.captureTriggers(i, lookUp) {
+			fmt.Fprintf(&create, "CREATE TEMP TRIGGER %s %s ON main.%s BEGIN %s END;\n", tr.name, tr.event, quote(t.Name), tr.body)
+			fmt.Fprintf(&drop, "DROP TRIGGER temp.%s;\n", tr.name)
+		}
+	}
+	c.create, c.drop = create.String(), drop.String()
+	return c
+}
+
+type trigger struct{ name, event, body string }
+
+func (t *table) captureTriggers(n int, lookUp bool) []trigger {
+	name := func(kind string) string { return fmt.Sprintf("%scapture_%d_%s", prefix, n, kind) }
+	touch := func(rows ...string) string {
+		if t.Rowid != "" {
+			return fmt.Sprintf("SELECT _xa_touch(%d, %s);", n, list(rows, func(row string) string { return row + quote(t.Rowid) }))
+		}
+		var b strings.Builder
+		for _, row := range rows {
+			fmt.Fprintf(&b, "SELECT _xa_touch_key(%d, %s);", n, t.key(row))
+		}
+		return b.String()
+	}
+	all := []trigger{
+		{name("insert"), "AFTER INSERT", touch("NEW.")},
+		{name("update"), "AFTER UPDATE", touch("OLD.", "NEW.")},
+		{name("delete"), "AFTER DELETE", touch("OLD.")},
+	}
+	if !lookUp || len(t.unique) == 0 {
+		return all
+	}
+	var b strings.Builder
+	for _, u := range t.unique {
+		if t.Rowid != "" {
+			fmt.Fprintf(&b, "SELECT _xa_touch(%d, %s) FROM %s WHERE %s;", n, quote(t.Rowid), quote(t.Name), t.conflict(u))
+		} else {
+			fmt.Fprintf(&b, "SELECT _xa_touch_key(%d, %s) FROM %s WHERE %s;", n, t.key(""), quote(t.Name), t.conflict(u))
+		}
+	}
+	return append(all,
+		trigger{name("replace_insert"), "BEFORE INSERT", b.String()},
+		trigger{name("replace_update"), "BEFORE UPDATE", b.String()})
+}
+
+// conflict is the condition for a stored row to have NEW's terms in a unique index: the row that REPLACE would delete.
+func (t *table) conflict(u uniqueIndex) string {
+	asStored := list(t.all, func(c column) string {
+		if c.dflt != "" && !c.generated {
+			return fmt.Sprintf("coalesce(NEW.%s, (%s\n)) AS %s", quote(c.name), c.dflt, quote(c.name))
+		}
+		return fmt.Sprintf("NEW.%s AS %s", quote(c.name), quote(c.name))
+	})
+	where := ""
+	if u.where != "" {
+		where = fmt.Sprintf(" WHERE (%s\n)", u.where)
+	}
+	var conds []string
+	for _, term := range u.terms {
+		e := "(" + term.expr + "\n)"
+		if term.column != "" {
+			e = quote(t.Name) + "." + quote(term.column)
+		}
+		// Inside the inner SELECT the same text means NEW's columns.
+		conds = append(conds, fmt.Sprintf("%s COLLATE %s = (SELECT %s FROM (SELECT %s) AS %s%s)",
+			e, quote(term.collate), e, asStored, quote(t.Name), where))
+	}
+	if u.where != "" {
+		conds = append(conds, "("+u.where+"\n)")
+	}
+	return strings.Join(conds, " AND ")
+}
+
+// key is the list of a key's columns.
+func (t *table) key(row string) string {
+	return list(t.Key, func(k keyColumn) string { return row + quote(k.Name) })
+}
+
+// image is an expression for a row's stored values, exact to the last bit.
+func (t *table) image(row string) string {
+	const most = 100 // arguments of a call, in every build of SQLite
+	var parts []string
+	for at := 0; at == 0 || at < len(t.Cols); at += most {
+		some := t.Cols[at:min(at+most, len(t.Cols))]
+		parts = append(parts, "_xa_encode("+list(some, func(c string) string { return row + quote(c) })+")")
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return "_xa_join(" + strings.Join(parts, ", ") + ")"
+}
+
+// is is the condition for a row to be the one of a rowid, or of a key's image.
+func (t *table) is(row, rowid, key string) string {
+	if t.Rowid != "" {
+		return row + quote(t.Rowid) + " = " + rowid
+	}
+	var conds []string
+	for i, k := range t.Key {
+		conds = append(conds, fmt.Sprintf("%s%s COLLATE %s = _xa_decode(%s, %d)", row, quote(k.Name), quote(k.Collate), key, i))
+	}
+	return strings.Join(conds, " AND ")
+}
+
+// decoded is the list of the first n values of an image.
+func decoded(image string, n int) string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf("_xa_decode(%s, %d)", image, i)
+	}
+	return strings.Join(all, ", ")
+}
+
+func list[T any](items []T, f func(T) string) string {
+	all := make([]string, len(items))
+	for i, item := range items {
+		all[i] = f(item)
+	}
+	return strings.Join(all, ", ")
+}

@@ -1,0 +1,2 @@
+// Package sqlite is the driver for SQLite.
+package sqlite

@@ -1,0 +1,18 @@
+package sqlite
+
+import (
+	"errors"
+
+	"github.com/xasql/xasql/drivers"
+)
+
+// New returns the driver for SQLite. It holds nothing: one may serve any number of files, and two may serve the same one.
+//
+// It implements [drivers.Checker], [drivers.Classifier] and [drivers.Identifier] too. A build that can't
+// carry branches (see Limits) refuses every call with [drivers.ErrNotSupported], and says what is missing.
+func New() drivers.Driver { return driver{} }
+
+// ErrChanged is returned by Commit and CommitPrepared when somebody has changed the database around the fence since
+// the branch was prepared. Nothing was applied, and the branch is still prepared: look at what the text names, and
+// decide by hand. A rollback is always possible.
+var ErrChanged = errors.New("the database was changed since the branch was prepared")

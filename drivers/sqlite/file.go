@@ -1,0 +1,180 @@
+//go:build cgo && (linux || darwin)
+
+package sqlite
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/xasql/xasql/drivers"
+)
+
+// formatVersion is that of what this package keeps in a file.
+const formatVersion = 1
+
+// The tables of a branch's record. _xa_prepared has at most one row, and while it has one, the fence keeps writers out.
+const (
+	identityTable = "CREATE TABLE IF NOT EXISTS main._xa_identity(id TEXT NOT NULL)"
+	recordTables  = `
+CREATE TABLE IF NOT EXISTS main._xa_prepared(xid TEXT PRIMARY KEY, format INTEGER NOT NULL, at TEXT NOT NULL, record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS main._xa_redo(n INTEGER PRIMARY KEY, rid INTEGER, key BLOB, base INTEGER, image BLOB);
+CREATE TABLE IF NOT EXISTS main._xa_outcome(xid TEXT PRIMARY KEY, outcome TEXT NOT NULL);`
+)
+
+const fenceMessage = "this database holds a transaction that xasql has prepared (SELECT xid FROM _xa_prepared): " +
+	"no writes until it is committed or rolled back: see xa-recover"
+
+// fences returns the triggers that keep writers out of the table while a branch is in doubt: everyone's, for as long as the
+// table exists, since only the engine can stop a program that knows nothing of this package.
+func (t *table) fences() map[string]string {
+	all := map[string]string{}
+	for _, event := range []string{"insert", "update", "delete"} {
+		name := prefix + "fence_" + event + "_" + t.Name
+		all[name] = fmt.Sprintf("CREATE TRIGGER main.%s BEFORE %s ON %s WHEN EXISTS (SELECT 1 FROM _xa_prepared) BEGIN SELECT RAISE(ABORT, %s); END",
+			quote(name), strings.ToUpper(event), quote(t.Name), literal(fenceMessage))
+	}
+	return all
+}
+
+// missing returns what must be made before the file can hold a prepared branch.
+func (sc *schema) missing() []string {
+	var all []string
+	for _, name := range []string{"_xa_prepared", "_xa_redo", "_xa_outcome"} {
+		if !sc.objects[name] {
+			all = append(all, recordTables)
+			break
+		}
+	}
+	for _, t := range sc.tables {
+		for name, sql := range t.fences() {
+			if !sc.objects[name] {
+				all = append(all, sql)
+			}
+		}
+	}
+	return all
+}
+
+// known is what this process remembers of its open connections.
+// The schema is remembered by connection, and good for as long as the file's schema_version: just as SQLite itself does it.
+var known = connections{all: map[connID]*facts{}}
+
+type connections struct {
+	mu  sync.Mutex // guards all
+	all map[connID]*facts
+}
+
+// facts are those of one connection. Only its own session uses them.
+type facts struct {
+	file      fileID
+	schema    *schema
+	capture   *capture // of schema, and of this setting of recursive_triggers
+	recursive bool
+}
+
+func (c *connections) of(id connID) *facts {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.all[id]
+	if f == nil {
+		for old := range c.all {
+			if !old.alive() {
+				delete(c.all, old)
+			}
+		}
+		f = &facts{}
+		c.all[id] = f
+	}
+	return f
+}
+
+// facts returns what is known of the connection, once its file is fit for branches.
+func (s session) facts() (*facts, error) {
+	f := known.of(s.id)
+	if f.file != (fileID{}) {
+		return f, nil
+	}
+	path := s.raw.GetFilename("main")
+	if path == "" {
+		return nil, fmt.Errorf("%w: an in-memory or temporary database can't hold a prepared branch: use a file", drivers.ErrNotSupported)
+	}
+	mode, err := s.value("PRAGMA main.journal_mode")
+	if err != nil {
+		return nil, err
+	}
+	if text(mode) != "wal" {
+		return nil, fmt.Errorf("%w: the database's journal mode is %s: %s", drivers.ErrNotSupported, text(mode), walHint)
+	}
+	f.file = identify(path)
+	return f, nil
+}
+
+const walHint = "run PRAGMA journal_mode=WAL on it once, or open it with _journal_mode=WAL"
+
+// holdsRecords reports whether the file has the tables of a branch's record. A database without them has no prepared branch.
+func (s session) holdsRecords() (bool, error) {
+	n, err := s.number("SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name IN ('_xa_prepared', '_xa_redo', '_xa_outcome')")
+	return n == 3, err
+}
+
+// identity returns the file's identity, "" where it has none.
+func (s session) identity() (string, error) {
+	n, err := s.number("SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = '_xa_identity'")
+	if err != nil || n == 0 {
+		return "", err
+	}
+	v, err := s.value("SELECT id FROM main._xa_identity")
+	return text(v), err
+}
+
+// makeIdentity gives the file an identity, unless somebody else has just done so, inside a transaction.
+func (s session) makeIdentity() (string, error) {
+	id, err := s.identity()
+	if err != nil || id != "" {
+		return id, err
+	}
+	id = rand.Text()
+	return id, errors.Join(s.exec(identityTable), s.exec("INSERT INTO main._xa_identity(id) VALUES (?)", id))
+}
+
+// prepareFile makes what the file lacks to hold a prepared branch. It is called with the write lock held, and returns with it
+// held; what it made is committed by then.
+func (s session) prepareFile(ctx context.Context, f *facts) error {
+	for {
+		version, err := s.number("PRAGMA main.schema_version")
+		if err != nil {
+			return err
+		}
+		if f.schema == nil || f.schema.version != version {
+			if f.schema, err = s.readSchema(version); err != nil {
+				return fmt.Errorf("read the schema: %w", err)
+			}
+			f.capture = nil
+		}
+		missing := f.schema.missing()
+		if len(missing) == 0 {
+			return nil
+		}
+		if err := s.inDoubt(f.schema); err != nil {
+			return err
+		}
+		for _, sql := range missing {
+			if err := s.exec(sql); err != nil {
+				return fmt.Errorf("make the tables and the fence: %w", err)
+			}
+		}
+		if _, err := s.makeIdentity(); err != nil {
+			return fmt.Errorf("make the identity: %w", err)
+		}
+		if err := s.exec("COMMIT"); err != nil {
+			return err
+		}
+		if err := s.lock(ctx); err != nil {
+			return err
+		}
+	}
+}

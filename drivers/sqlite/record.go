@@ -1,0 +1,259 @@
+//go:build cgo && (linux || darwin)
+
+package sqlite
+
+import (
+	"bytes"
+	sqldriver "database/sql/driver"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/xasql/xasql/drivers"
+)
+
+// record is what a file keeps of a prepared branch, next to the row images in _xa_redo: enough to apply it in another process, and
+// to notice when the database is no longer what it was.
+type record struct {
+	SchemaVersion int64          `json:"schema_version"`
+	Tables        []tableRecord  `json:"tables,omitempty"`
+	Sequence      *sequences     `json:"sqlite_sequence,omitempty"`
+	Header        []headerRecord `json:"header,omitempty"`
+}
+
+// tableRecord is a table's part: the rows of _xa_redo from First to Last.
+type tableRecord struct {
+	Table *table `json:"table"`
+	First int64  `json:"first"`
+	Last  int64  `json:"last"`
+}
+
+// sequences is the content of sqlite_sequence before and after. It is always kept whole, because inserting
+// rows again moves it.
+type sequences struct {
+	Before [][]byte `json:"before"`
+	After  [][]byte `json:"after"`
+}
+
+// headerRecord is a value in the file's header.
+type headerRecord struct {
+	Pragma string `json:"pragma"`
+	Before int64  `json:"before"`
+	After  int64  `json:"after"`
+}
+
+// redo is a row that the branch touched, as it is to be. A nil image: it is deleted.
+type redo struct {
+	table  int
+	rowid  any // of a table with rowids
+	key    any // of a table without
+	before []byte
+	image  []byte
+}
+
+// read reads the images of rows that may have been touched, in the order of tables and keys, each row once.
+func (s session) read(tables []*table, rows []touched) ([]redo, error) {
+	slices.SortFunc(rows, func(a, b touched) int {
+		switch {
+		case a.table != b.table:
+			return a.table - b.table
+		case a.rowid < b.rowid:
+			return -1
+		case a.rowid > b.rowid:
+			return 1
+		}
+		return strings.Compare(a.key, b.key)
+	})
+	rows = slices.Compact(rows)
+	var all []redo
+	for len(rows) > 0 {
+		n := rows[0].table
+		if n < 0 || n >= len(tables) {
+			return nil, fmt.Errorf("captured a row of table %d, of %d", n, len(tables))
+		}
+		end := slices.IndexFunc(rows, func(r touched) bool { return r.table != n })
+		if end < 0 {
+			end = len(rows)
+		}
+		some, err := s.readTouched(tables[n], rows[:end])
+		if err != nil {
+			return nil, fmt.Errorf("read the changed rows of %q: %w", tables[n].Name, err)
+		}
+		all, rows = append(all, some...), rows[end:]
+	}
+	return all, nil
+}
+
+// readTouched reads the rows of one table. Keys that differ, but that the table's collation takes for equal, always lead to the
+// same row: the first of them stands for all.
+func (s session) readTouched(t *table, rows []touched) (all []redo, err error) {
+	query, seen := t.selectImage(), map[string]bool{}
+	err = s.each(query, func(run func(args ...any) ([][]sqldriver.Value, error)) error {
+		for _, row := range rows {
+			r := redo{table: row.table, rowid: row.rowid}
+			if t.Rowid == "" {
+				r.rowid, r.key = nil, []byte(row.key)
+			}
+			found, err := run(r.row())
+			if err != nil {
+				return err
+			}
+			if len(found) > 0 {
+				r.image = blob(found[0][0])
+				if id := string(blob(found[0][1])); t.Rowid == "" {
+					if seen[id] {
+						continue
+					}
+					seen[id] = true
+				}
+			}
+			all = append(all, r)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// row is what the row is found by.
+func (r redo) row() any {
+	if r.key != nil {
+		return r.key
+	}
+	return r.rowid
+}
+
+// selectImage is a query for a row's image and its key's, by rowid or by a key's image.
+func (t *table) selectImage() string {
+	id := "NULL"
+	if t.Rowid == "" {
+		id = "_xa_encode(" + t.key("t.") + ")"
+	}
+	return fmt.Sprintf("SELECT %s, %s FROM main.%s t WHERE %s", t.image("t."), id, quote(t.Name), t.is("t.", "?1", "?1"))
+}
+
+// changed reads what the rows were before the branch, and returns those that it changed.
+func (s session) changed(tables []*table, rows []redo) ([]redo, error) {
+	var all []redo
+	for len(rows) > 0 {
+		n := rows[0].table
+		end := slices.IndexFunc(rows, func(r redo) bool { return r.table != n })
+		if end < 0 {
+			end = len(rows)
+		}
+		err := s.each(tables[n].selectImage(), func(run func(args ...any) ([][]sqldriver.Value, error)) error {
+			for _, r := range rows[:end] {
+				found, err := run(r.row())
+				if err != nil {
+					return err
+				}
+				if len(found) > 0 {
+					r.before = blob(found[0][0])
+				}
+				if (r.before == nil) != (r.image == nil) || !bytes.Equal(r.before, r.image) {
+					all = append(all, r)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read the rows of %q as they were: %w", tables[n].Name, err)
+		}
+		rows = rows[end:]
+	}
+	return all, nil
+}
+
+// state is what a branch may change besides rows.
+type state struct {
+	sequence [][]byte
+	header   []int64
+}
+
+func headerPragmas() []string { return []string{"user_version", "application_id"} }
+
+func (s session) state(sequence bool) (st state, err error) {
+	if sequence {
+		st.sequence = [][]byte{}
+		rows, err := s.query("SELECT _xa_encode(rowid, name, seq) FROM main.sqlite_sequence ORDER BY rowid")
+		if err != nil {
+			return st, err
+		}
+		for _, r := range rows {
+			st.sequence = append(st.sequence, blob(r[0]))
+		}
+	}
+	for _, name := range headerPragmas() {
+		n, err := s.number("PRAGMA main." + name)
+		if err != nil {
+			return st, err
+		}
+		st.header = append(st.header, n)
+	}
+	return st, nil
+}
+
+// write puts the branch's record into the file, inside the current transaction.
+func (s session) write(xid drivers.XID, rec record, tables []*table, rows []redo) error {
+	if err := s.exec("DELETE FROM main._xa_redo"); err != nil {
+		return err
+	}
+	n := int64(0)
+	insert := "INSERT INTO main._xa_redo(n, rid, key, base, image) VALUES (?1, ?2, ?3, _xa_hash(?4), ?5)"
+	err := s.each(insert, func(run func(args ...any) ([][]sqldriver.Value, error)) error {
+		for _, r := range rows {
+			n++
+			if _, err := run(n, r.rowid, r.key, optional(r.before), optional(r.image)); err != nil {
+				return err
+			}
+			last := len(rec.Tables) - 1
+			if last < 0 || rec.Tables[last].Table != tables[r.table] {
+				rec.Tables = append(rec.Tables, tableRecord{Table: tables[r.table], First: n})
+				last++
+			}
+			rec.Tables[last].Last = n
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	js, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	return s.exec("INSERT INTO main._xa_prepared(xid, format, at, record) VALUES (?, ?, ?, ?)",
+		xid.String(), int64(formatVersion), time.Now().UTC().Format(time.RFC3339Nano), string(js))
+}
+
+// forget removes the record and keeps its outcome, inside the current transaction. The last 1000 outcomes
+// are kept: they prove what became of a branch to those who ask again.
+func (s session) forget(xid drivers.XID, outcome string) error {
+	for _, step := range []struct {
+		sql  string
+		args []any
+	}{
+		{"DELETE FROM main._xa_prepared WHERE xid = ?", []any{xid.String()}},
+		{"DELETE FROM main._xa_redo", nil},
+		{"INSERT INTO main._xa_outcome(xid, outcome) VALUES (?, ?)", []any{xid.String(), outcome}},
+		{"DELETE FROM main._xa_outcome WHERE rowid <= (SELECT max(rowid) - 1000 FROM main._xa_outcome)", nil},
+	} {
+		if err := s.exec(step.sql, step.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	prepared   = "prepared"
+	committed  = "committed"
+	rolledBack = "rolled back"
+)
+
+// fate returns what the file knows of a branch: prepared, its outcome, or "".
+func (s session) fate(xid drivers.XID) (string, error) {
+	v, err := s.value("SELECT '"+prepared+"' FROM main._xa_prepared WHERE xid = ?1 UNION ALL SELECT outcome FROM main._xa_outcome WHERE xid = ?1", xid.String())
+	return text(v), err
+}

@@ -1,0 +1,266 @@
+//go:build cgo && (linux || darwin)
+
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	sqldriver "database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"time"
+
+	sqlite3 "github.com/mattn/go-sqlite3"
+
+	"github.com/xasql/xasql/drivers"
+)
+
+// session is a connection while it can't be closed or used by others: inside sql.Conn.Raw. Its statements go to the driver's
+// connection, past database/sql, so nothing is ever sent twice. They run without a context: an interrupt makes SQLite
+// roll back a whole transaction, and the one long wait, for the write lock, is [session.lock].
+type session struct {
+	bridge
+	id  connID
+	raw *sqlite3.SQLiteConn
+}
+
+// within calls f with the session of conn.
+func within(conn *sql.Conn, f func(s session) error) error {
+	return onRaw(conn, func(raw *sqlite3.SQLiteConn) error {
+		s := session{raw: raw}
+		v, err := s.value("SELECT _xa_id()")
+		if isRefused(err) {
+			return errors.New("the connection carries an unfinished branch: it must be discarded, not pooled")
+		}
+		if err != nil {
+			return fmt.Errorf("the connection was opened before package sqlite was initialised, or on another copy of SQLite: %w", err)
+		}
+		s.id = connID(integer(v))
+		if s.bridge, err = s.id.bridge(); err != nil {
+			return err
+		}
+		return f(s)
+	})
+}
+
+// onRaw calls f with the driver's connection.
+func onRaw(conn *sql.Conn, f func(raw *sqlite3.SQLiteConn) error) error {
+	return conn.Raw(func(dc any) error {
+		// Tracing drivers wrap the connection, and give it out by this method.
+		for wrapped, ok := dc.(interface{ Raw() sqldriver.Conn }); ok; wrapped, ok = dc.(interface{ Raw() sqldriver.Conn }) {
+			dc = wrapped.Raw()
+		}
+		raw, ok := dc.(*sqlite3.SQLiteConn)
+		if !ok {
+			return fmt.Errorf("%w: the connection is a %T: open the pool with github.com/mattn/go-sqlite3", drivers.ErrNotSupported, dc)
+		}
+		return f(raw)
+	})
+}
+
+// discard closes the connection instead of giving it back to its pool.
+func discard(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return sqldriver.ErrBadConn })
+	_ = conn.Close()
+}
+
+// exec runs statements; with arguments, only one.
+func (s session) exec(query string, args ...any) error {
+	_, err := s.raw.ExecContext(context.Background(), query, named(args))
+	return err
+}
+
+// query returns all rows.
+func (s session) query(query string, args ...any) ([][]sqldriver.Value, error) {
+	rows, err := s.raw.QueryContext(context.Background(), query, named(args))
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows)
+}
+
+// value returns the first value of the first row, nil where there is no row.
+func (s session) value(query string, args ...any) (sqldriver.Value, error) {
+	rows, err := s.query(query, args...)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	return rows[0][0], nil
+}
+
+// number returns a value that is an integer.
+func (s session) number(query string, args ...any) (int64, error) {
+	v, err := s.value(query, args...)
+	return integer(v), err
+}
+
+// each prepares a statement once, and calls f with a function that runs it.
+func (s session) each(query string, f func(run func(args ...any) ([][]sqldriver.Value, error)) error) error {
+	prepared, err := s.raw.PrepareContext(context.Background(), query)
+	if err != nil {
+		return err
+	}
+	defer prepared.Close()
+	return f(func(args ...any) ([][]sqldriver.Value, error) {
+		rows, err := prepared.(sqldriver.StmtQueryContext).QueryContext(context.Background(), named(args))
+		if err != nil {
+			return nil, err
+		}
+		return collect(rows)
+	})
+}
+
+func collect(rows sqldriver.Rows) ([][]sqldriver.Value, error) {
+	defer rows.Close()
+	var all [][]sqldriver.Value
+	for n := len(rows.Columns()); ; {
+		row := make([]sqldriver.Value, n)
+		err := rows.Next(row)
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, row)
+	}
+}
+
+func named(args []any) []sqldriver.NamedValue {
+	all := make([]sqldriver.NamedValue, len(args))
+	for i, a := range args {
+		all[i] = sqldriver.NamedValue{Ordinal: i + 1, Value: a}
+	}
+	return all
+}
+
+// integer, text and blob convert what SQLite returned; of another type, or NULL: the zero value.
+func integer(v sqldriver.Value) int64 {
+	i, _ := v.(int64)
+	return i
+}
+
+func text(v sqldriver.Value) string {
+	if b, ok := v.([]byte); ok {
+		return string(b)
+	}
+	s, _ := v.(string)
+	return s
+}
+
+// blob returns nil only for NULL.
+func blob(v sqldriver.Value) []byte {
+	switch v := v.(type) {
+	case []byte:
+		if v == nil {
+			return []byte{}
+		}
+		return v
+	case string:
+		return []byte(v)
+	}
+	return nil
+}
+
+// optional is a blob as an argument: nil is NULL.
+func optional(b []byte) any {
+	if b == nil {
+		return nil
+	}
+	return b
+}
+
+// quote writes a name, literal a text, as SQL.
+func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+func literal(s string) string  { return `'` + strings.ReplaceAll(s, `'`, `''`) + `'` }
+
+// lock begins a transaction that holds the file's write lock.
+func (s session) lock(ctx context.Context) error {
+	return s.patiently(ctx, func() error { return s.exec("BEGIN IMMEDIATE") })
+}
+
+// patiently calls f until the file is not busy, or until ctx ends. SQLite's own wait knows no context, and
+// sleeps longer each time; this one asks again within 5 ms.
+func (s session) patiently(ctx context.Context, f func() error) error {
+	timeout, err := s.number("PRAGMA busy_timeout")
+	if err != nil {
+		return err
+	}
+	s.busyTimeout(0)
+	defer s.busyTimeout(timeout)
+	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := f()
+		if !isBusy(err) {
+			return err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("waiting for the file: %w (%w)", ctx.Err(), err)
+		}
+	}
+}
+
+// undo ends the transaction, if there is one.
+func (s session) undo() error {
+	if s.autocommit() {
+		return nil
+	}
+	return s.exec("ROLLBACK")
+}
+
+// transact runs f in a transaction that holds the write lock, and that is durable when transact returns nil.
+func (s session) transact(ctx context.Context, f func() error) (err error) {
+	was, err := s.durable()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.synchronous(was)) }()
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	if err := f(); err != nil {
+		return errors.Join(err, s.undo())
+	}
+	if err := s.exec("COMMIT"); err != nil {
+		return errors.Join(err, s.undo())
+	}
+	return nil
+}
+
+// full is the setting of synchronous under which a commit survives a loss of power. The Go driver's default for WAL files is
+// less.
+const full = 2
+
+// durable makes commits survive a loss of power, and returns the setting that was. It must be called outside of a transaction.
+func (s session) durable() (was int64, err error) {
+	was, err = s.number("PRAGMA main.synchronous")
+	if err != nil || was >= full {
+		return full, err
+	}
+	return was, s.exec(fmt.Sprintf("PRAGMA main.synchronous=%d", full))
+}
+
+// synchronous puts back what durable has changed.
+func (s session) synchronous(was int64) error {
+	if was >= full {
+		return nil
+	}
+	return s.exec(fmt.Sprintf("PRAGMA main.synchronous=%d", was))
+}
+
+// hasAuthorizer reports whether the application has registered an authorizer on the connection. A branch needs that
+// place, and SQLite can't give the old one back. The Go driver keeps it in an unexported field; where there is no such
+// field, the answer is false.
+func hasAuthorizer(raw *sqlite3.SQLiteConn) bool {
+	f := reflect.ValueOf(raw).Elem().FieldByName("authorizerHandle")
+	return f.IsValid() && f.Kind() == reflect.UnsafePointer && !f.IsNil()
+}
