@@ -96,9 +96,8 @@ func obeysContext(r *run) {
 	last := r.conn(small)
 	free := func() { last.Close() }
 	r.obeys("Prepared on an exhausted pool", free, r.listCall(small))
-	for _, commit := range []bool{true, false} {
-		r.obeys(finishName(commit)+" on an exhausted pool", free, r.finishCall(small, r.xid(), commit))
-	}
+	r.obeys("CommitPrepared on an exhausted pool", free, r.finishCall(small, r.xid(), true))
+	r.obeys("RollbackPrepared on an exhausted pool", free, r.finishCall(small, r.xid(), false))
 	free()
 
 	if r.SingleWriter {
@@ -111,16 +110,19 @@ func obeysContext(r *run) {
 		r.Logf("not tried: calls that the engine keeps waiting (Harness.Block is nil)")
 		return
 	}
-	for _, commit := range []bool{true, false} {
-		r.blocked(commit)
-	}
+	r.blocked()
 }
 
-// blocked checks the calls while the engine keeps them waiting, with a prepared branch that is committed, or rolled back.
-func (r *run) blocked(commit bool) {
+// blocked checks the calls while the engine keeps them waiting.
+func (r *run) blocked() {
 	r.Helper()
 	b := r.prepared()
 	r.abandon(b)
+	second := b
+	if !r.SingleWriter {
+		second = r.prepared()
+		r.abandon(second)
+	}
 	release, err := r.Block(r.ctx)
 	if err != nil {
 		r.Fatalf("harness: Block: %v", err)
@@ -131,17 +133,15 @@ func (r *run) blocked(commit bool) {
 		}
 	})
 	r.obeys("Prepared while the engine waits", unblock, r.listCall(r.other))
-	r.obeys(finishName(commit)+" while the engine waits", unblock, r.finishCall(r.other, b.xid, commit))
+	r.obeys("CommitPrepared while the engine waits", unblock, r.finishCall(r.other, b.xid, true))
+	r.obeys("RollbackPrepared while the engine waits", unblock, r.finishCall(r.other, second.xid, false))
 	r.beginObeys("Begin while the engine waits", unblock)
 	unblock()
-	_ = r.resolve(b.xid, commit) // it may be finished already
-}
-
-func finishName(commit bool) string {
-	if commit {
-		return "CommitPrepared"
+	for _, b := range []*branch{b, second} {
+		if err := r.resolve(b.xid, false); errors.Is(err, drivers.ErrHeld) {
+			r.Errorf("RollbackPrepared after the wait: %v", err) // any other answer is right: it may be finished already
+		}
 	}
-	return "RollbackPrepared"
 }
 
 func (r *run) listCall(db *sql.DB) func(context.Context) error {
