@@ -7,6 +7,7 @@ type segment struct {
 	seed   seeder
 	end    int64 // where the next batch goes
 	zeroed int64 // the file is filled with zeros up to here
+	buf    []byte
 }
 
 // createSegment makes a segment under a temporary name, and gives it its own once it is whole.
@@ -71,7 +72,8 @@ func (s *segment) reserve(n, extent int64) error {
 
 // mark notes, without a sync, that all before the segment's end is on the disk. The next batch is written over it.
 func (s *segment) mark() error {
-	_, err := s.file.WriteAt(s.seed.appendBatch(nil, s.end, nil), s.end)
+	s.buf = s.seed.appendBatch(s.buf[:0], s.end, nil)
+	_, err := s.file.WriteAt(s.buf, s.end)
 	return err
 }
 

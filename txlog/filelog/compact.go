@@ -13,8 +13,8 @@ import (
 const compactStep = 64 << 10
 
 // Compact drops the settled decisions whose retention is over, by writing all others into one new segment. The log does that on
-// its own when it has doubled; Compact is for those who want the space now. Decisions go on meanwhile. A crash at any point
-// loses nothing, nor does a context that ends.
+// its own when it has doubled; Compact is for those who want the space now. Decisions go on meanwhile. A crash at any point, a failure or a context
+// that ends loses nothing: the old segments stay until the new one is durable under its name.
 func (l *Log) Compact(ctx context.Context) error {
 	l.mu.Lock()
 	err := l.refusal()
@@ -72,6 +72,10 @@ func (l *Log) compact(ctx context.Context) error {
 		return err
 	}
 	if err := l.fs.SyncDir(); err != nil {
+		// The next segment's name would be entrusted to a sync that may have forgotten what it still owes.
+		l.mu.Lock()
+		l.latch(err)
+		l.mu.Unlock()
 		return err
 	}
 	l.mu.Lock()
@@ -163,13 +167,15 @@ func (c *compaction) copy(ctx context.Context, s sealedSegment) error {
 func (c *compaction) add(ctx context.Context, r record) error {
 	l := c.log
 	l.mu.Lock()
-	closed := l.closed
+	closed, latched := l.closed, l.latched
 	e, known := l.index.decisions[r.id]
 	identity := l.index.identities[r.id]
 	l.mu.Unlock()
 	switch {
 	case closed:
 		return txlog.ErrClosed
+	case latched != nil:
+		return latchedError(latched)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case r.kind == kindRegister && r.resources[0] == identity:

@@ -31,11 +31,11 @@ type Log struct {
 	closed    bool
 	latched   error // the failure after which nothing is written any more (rule P5)
 	index     *index
-	pending   map[string]*batch // decisions that are being written
-	unknown   map[string]bool   // decisions of which nobody knows whether they were
-	settles   []record          // go to disk with the next batch
-	next      *batch            // is being gathered
-	writing   bool              // a batch is being written; next is its successor's
+	pending   map[string]pendingDecision
+	unknown   map[string]bool // decisions of which nobody knows whether they were written
+	settles   []record        // go to disk with the next batch
+	next      *batch          // is being gathered
+	writing   bool            // a batch is being written; next comes after it
 	sealed    []sealedSegment
 	compacted int64 // size of what the last compaction left
 	written   int64 // of the active segment
@@ -45,6 +45,12 @@ type Log struct {
 	// active and buf belong to whoever leads the batch that is being written.
 	active *segment
 	buf    []byte
+}
+
+// pendingDecision is one that is being written.
+type pendingDecision struct {
+	batch   *batch
+	outcome txlog.Outcome
 }
 
 var (
@@ -59,7 +65,7 @@ func newLog(dir string, opts Options) *Log {
 		fs:      opts.fs,
 		closing: make(chan struct{}),
 		index:   newIndex(),
-		pending: map[string]*batch{},
+		pending: map[string]pendingDecision{},
 		unknown: map[string]bool{},
 		next:    newBatch(),
 	}
@@ -98,44 +104,35 @@ func (l *Log) decide(ctx context.Context, d txlog.Decision) (txlog.Outcome, erro
 	l.calls.Add(1)
 	defer l.calls.Done()
 
-	b, waits := l.pending[d.ID]
-	if !waits {
-		if o, stands, err := l.standing(d.ID); stands || err != nil {
-			l.mu.Unlock()
-			return o, err
-		}
-		switch {
-		case ctx.Err() != nil:
-			err = ctx.Err()
-		case l.latched != nil:
-			err = latchedError(l.latched)
-		}
-		if err != nil {
-			l.mu.Unlock()
-			return 0, notDecided(err)
-		}
-		if r.at.IsZero() {
-			r.at = l.opts.now()
-		}
-		r.at = r.at.Round(0).UTC() // as it will be read
-		b = l.next
-		b.records = append(b.records, r)
-		l.pending[d.ID] = b
-		l.commit(b) // unlocks
-	} else {
+	p, waits := l.pending[d.ID]
+	if waits {
 		l.mu.Unlock()
-		<-b.done
+		<-p.batch.done
+		return p.outcome, p.batch.err
 	}
-	if b.err != nil {
-		return 0, b.err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	o, stands, err := l.standing(d.ID)
-	if err == nil && !stands { // settled, and forgotten by a compaction, since b was written
-		o = d.Outcome
+	switch {
+	case err != nil, stands:
+		l.mu.Unlock()
+		return o, err
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case l.latched != nil:
+		err = latchedError(l.latched)
 	}
-	return o, err
+	if err != nil {
+		l.mu.Unlock()
+		return 0, notDecided(err)
+	}
+	if r.at.IsZero() {
+		r.at = l.opts.now()
+	}
+	r.at = r.at.Round(0).UTC() // as it will be read
+	b := l.next
+	b.records = append(b.records, r)
+	l.pending[d.ID] = pendingDecision{b, d.Outcome}
+	l.commit(b) // unlocks
+	return d.Outcome, b.err
 }
 
 func decisionRecord(d txlog.Decision) (record, error) {
@@ -199,14 +196,13 @@ func (l *Log) lookup(ctx context.Context, id string) (txlog.Outcome, error) {
 	if l.closed {
 		return 0, txlog.ErrClosed
 	}
-	if b := l.pending[id]; b != nil {
+	if p, waits := l.pending[id]; waits {
 		l.mu.Unlock()
 		select {
-		case <-b.done:
+		case <-p.batch.done:
+			l.mu.Lock()
 		case <-ctx.Done():
-		}
-		l.mu.Lock()
-		if l.pending[id] == b {
+			l.mu.Lock()
 			return 0, ctx.Err()
 		}
 	}

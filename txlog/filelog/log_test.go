@@ -154,24 +154,38 @@ func TestALoneCallerPaysOneSync(t *testing.T) {
 	}
 }
 
-// gate holds up every sync until it is told to go on.
+// gate holds up the syncs of some files until it is told to go on.
 type gate struct {
 	*memFS
+	holds          func(name string) bool
 	entered, leave chan struct{}
 }
 
 type gatedFile struct {
 	file
 	gate *gate
+	name string
+}
+
+func openGated(t *testing.T, opts Options) (*gate, *Log) {
+	t.Helper()
+	g := &gate{memFS: newMemFS(), entered: make(chan struct{}), leave: make(chan struct{})}
+	opts.fs, opts.Logger = g, quiet()
+	l, err := Open("mem", &opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.holds = func(string) bool { return true }
+	return g, l
 }
 
 func (g *gate) Create(name string) (file, error) {
 	f, err := g.memFS.Create(name)
-	return gatedFile{f, g}, err
+	return gatedFile{f, g, name}, err
 }
 
 func (f gatedFile) Sync() error {
-	if f.gate.entered != nil {
+	if f.gate.holds != nil && f.gate.holds(f.name) {
 		f.gate.entered <- struct{}{}
 		<-f.gate.leave
 	}
@@ -179,12 +193,7 @@ func (f gatedFile) Sync() error {
 }
 
 func TestWhoComesWhileASyncRunsSharesTheNext(t *testing.T) {
-	g := &gate{memFS: newMemFS()}
-	l, err := Open("mem", &Options{fs: g, Logger: quiet()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.entered, g.leave = make(chan struct{}), make(chan struct{})
+	g, l := openGated(t, Options{})
 	var wg sync.WaitGroup
 	start := func(id string) {
 		wg.Go(func() { mustDecide(t, l, id) })
@@ -362,13 +371,7 @@ func TestWhatCannotBeRecordedIsRefused(t *testing.T) {
 
 // TestALateSecondCallerIsNotToldNo: the second Decide of an ID waits for the first's sync, and shares its unknown end.
 func TestALateSecondCallerIsNotToldNo(t *testing.T) {
-	m := newMemFS()
-	g := &gate{memFS: m}
-	l, err := Open("mem", &Options{fs: g, Logger: quiet()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.entered, g.leave = make(chan struct{}), make(chan struct{})
+	g, l := openGated(t, Options{})
 	errs := make(chan error)
 	decide := func() {
 		_, err := l.Decide(context.Background(), txlog.Decision{ID: "a", Outcome: txlog.Committed})
@@ -382,9 +385,9 @@ func TestALateSecondCallerIsNotToldNo(t *testing.T) {
 		_, err := l.Lookup(context.Background(), "a")
 		looked <- err
 	}()
-	m.mu.Lock()
-	m.failAt = m.ops + 1
-	m.mu.Unlock()
+	g.mu.Lock()
+	g.failAt = g.ops + 1
+	g.mu.Unlock()
 	g.leave <- struct{}{}
 	for range 2 {
 		if err := <-errs; err == nil || errors.Is(err, txlog.ErrNotDecided) {
@@ -393,6 +396,30 @@ func TestALateSecondCallerIsNotToldNo(t *testing.T) {
 	}
 	if err := <-looked; err == nil {
 		t.Error("Lookup tells an outcome that is unknown")
+	}
+}
+
+// TestDamageToTheLastAcknowledgedDecisionIsTold: it is not cut as if it were an unfinished tail.
+func TestDamageToTheLastAcknowledgedDecisionIsTold(t *testing.T) {
+	l := mustOpen(t, t.TempDir(), nil)
+	for _, id := range []string{"first", "second", "last"} {
+		mustDecide(t, l, id)
+	}
+	killed := copyDir(t, l.dir)
+	l.Close()
+	for how, dir := range map[string]string{"killed": killed, "closed": copyDir(t, l.dir)} {
+		path := filepath.Join(dir, segmentName(1))
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[strings.LastIndex(string(b), "last")] ^= 4
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := Open(dir, nil); !errors.Is(err, txlog.ErrCorrupt) || !strings.Contains(err.Error(), path+"+") {
+			t.Errorf("%s: Open = %v, %v; want ErrCorrupt with %s", how, l, err, path)
+		}
 	}
 }
 

@@ -175,7 +175,7 @@ func (l *Log) resume(c *chain) error {
 		l.compacted = first.end
 	}
 	if last.garbage != nil {
-		l.opts.Logger.Warn("tail of the decision log cut: it was never acknowledged",
+		l.opts.Logger.Warn("unfinished tail of the decision log cut",
 			"path", last.path, "offset", last.end, "bytes", size-last.end, "reason", last.garbage.Error())
 		// Durable before anything is appended: else the old bytes could come back behind the new ones.
 		if err := f.Truncate(last.end); err != nil {
