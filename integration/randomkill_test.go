@@ -22,14 +22,7 @@ func TestRandomlyKilledApplicationLeavesAllOrNothing(t *testing.T) {
 	if err != nil {
 		t.Fatalf("XA_CRASH_TIME: %v", err)
 	}
-	seed := rand.Uint64()
-	if s := os.Getenv("XA_SEED"); s != "" {
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatalf("XA_SEED: %v", err)
-		}
-	}
-	t.Logf("XA_SEED=%d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := rand.New(rand.NewPCG(randomSeed(t), 0))
 
 	es := []engines.Engine{named(t, "postgres:17"), named(t, "mysql:9.7"), named(t, "mariadb:11.8")}
 	engines.Start(es...)
@@ -50,14 +43,35 @@ func TestRandomlyKilledApplicationLeavesAllOrNothing(t *testing.T) {
 		_, told = b.check(t)
 	}
 
+	t.Logf("%d kills", rounds)
+	if count := counted(t, told); count[ledger.Committed] == 0 || count[ledger.Begun] == 0 {
+		t.Errorf("nothing was proved: of %d transfers %d were acknowledged and %d interrupted", len(told), count[ledger.Committed], count[ledger.Begun])
+	}
+}
+
+// randomSeed returns the seed of a test's choices, and says how to make them again.
+func randomSeed(t *testing.T) uint64 {
+	t.Helper()
+	seed := rand.Uint64()
+	if s := os.Getenv("XA_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("XA_SEED: %v", err)
+		}
+	}
+	t.Logf("XA_SEED=%d", seed)
+	return seed
+}
+
+// counted counts the transfers by outcome, and tells.
+func counted(t *testing.T, told ledger.Told) map[ledger.Outcome]int {
+	t.Helper()
 	count := map[ledger.Outcome]int{}
 	for _, o := range told {
 		count[o]++
 	}
-	t.Logf("%d kills; transfers: %v", rounds, count)
-	if count[ledger.Committed] == 0 || count[ledger.Begun] == 0 {
-		t.Errorf("nothing was proved: of %d transfers %d were acknowledged and %d interrupted", len(told), count[ledger.Committed], count[ledger.Begun])
-	}
+	t.Logf("transfers: %v", count)
+	return count
 }
 
 // killAfter kills the program after a random time up to the limit. It may have ended by itself before.
