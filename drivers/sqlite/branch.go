@@ -36,6 +36,7 @@ type branch struct {
 	opts    sql.TxOptions
 	state   branchState
 	restore []func(s session) error // the connection's settings, the last first
+	rowid   int64                   // what last_insert_rowid() is to be for the application
 }
 
 type branchState int
@@ -117,6 +118,7 @@ func (b *branch) start(ctx context.Context, s session) error {
 	if err := b.fit(s); err != nil {
 		return err
 	}
+	b.rowid = s.lastRowid()
 	if !b.writes() {
 		if err := s.exec("BEGIN; SAVEPOINT " + savepoint); err != nil {
 			return err
@@ -223,6 +225,7 @@ func (b *branch) guard(s session, g guard, c *capture) error {
 	if c != nil {
 		writable = c.writable
 	}
+	s.setLastRowid(b.rowid)
 	err := s.bridge.guard(g, writable)
 	if errors.Is(err, errCommitHook) {
 		err = fmt.Errorf("%w: %w, whose place a branch needs: register none on this pool", drivers.ErrNotSupported, err)
@@ -237,6 +240,7 @@ func (b *branch) leave(s session) error {
 	for i := len(b.restore) - 1; i >= 0; i-- {
 		errs = append(errs, b.restore[i](s))
 	}
+	s.setLastRowid(b.rowid)
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("restore the connection's settings: %w", err)
 	}

@@ -22,6 +22,8 @@ extern int sqlite3_create_function_v2(sqlite3 *, const char *, int, int, void *,
 extern int sqlite3_db_config(sqlite3 *, int, ...);
 extern int sqlite3_db_status(sqlite3 *, int, int *, int *, int);
 extern int sqlite3_busy_timeout(sqlite3 *, int);
+extern i64 sqlite3_last_insert_rowid(sqlite3 *);
+extern void sqlite3_set_last_insert_rowid(sqlite3 *, i64);
 extern int sqlite3_get_autocommit(sqlite3 *);
 extern sqlite3_stmt *sqlite3_next_stmt(sqlite3 *, sqlite3_stmt *);
 extern int sqlite3_stmt_busy(sqlite3_stmt *);
@@ -498,6 +500,8 @@ static int config(xa_conn *c, int which, int on) {
 
 int xa_triggers(xa_conn *c, int on) { return config(c, CONFIG_TRIGGER, on); }
 int xa_foreign_keys(xa_conn *c, int on) { return config(c, CONFIG_FKEY, on); }
+i64 xa_last_rowid(xa_conn *c) { return sqlite3_last_insert_rowid(c->db); }
+void xa_set_last_rowid(xa_conn *c, i64 rowid) { sqlite3_set_last_insert_rowid(c->db, rowid); }
 void xa_busy_timeout(xa_conn *c, int ms) { sqlite3_busy_timeout(c->db, ms); }
 
 // ---- the write lock, kept over the end of a transaction ----

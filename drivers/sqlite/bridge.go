@@ -99,6 +99,10 @@ func (b bridge) unresolvedFKs() bool   { return C.xa_unresolved_fks(b.c) != 0 }
 func (b bridge) busyTimeout(ms int64)  { C.xa_busy_timeout(b.c, C.int(ms)) }
 func (b bridge) triggersEnabled() bool { return C.xa_triggers(b.c, -1) == 1 }
 
+// What last_insert_rowid() says belongs to the application.
+func (b bridge) lastRowid() int64         { return int64(C.xa_last_rowid(b.c)) }
+func (b bridge) setLastRowid(rowid int64) { C.xa_set_last_rowid(b.c, C.longlong(rowid)) }
+
 // raw turns the firing of triggers and the checking of foreign keys off. restore puts both back.
 func (b bridge) raw() (restore func() error, err error) {
 	triggers, fks := C.xa_triggers(b.c, 0), C.xa_foreign_keys(b.c, 0)

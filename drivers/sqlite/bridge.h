@@ -46,6 +46,8 @@ int xa_unresolved_fks(xa_conn *c);
 int xa_triggers(xa_conn *c, int on);
 int xa_foreign_keys(xa_conn *c, int on);
 void xa_busy_timeout(xa_conn *c, int ms);
+long long xa_last_rowid(xa_conn *c);
+void xa_set_last_rowid(xa_conn *c, long long rowid);
 int xa_retain(xa_conn *c);
 void xa_release(xa_conn *c);
 const xa_row *xa_rows(xa_conn *c, int *n);

@@ -79,6 +79,7 @@ func (b *branch) Rollback(ctx context.Context) error {
 		s.pause()
 		switch b.state {
 		case stateActive:
+			b.rowid = s.lastRowid()
 			if err := s.undo(); err != nil {
 				return err
 			}

@@ -66,6 +66,7 @@ func (b *branch) prepare(ctx context.Context, s session) (drivers.Vote, error) {
 // close ends the application's part of an active branch.
 func (b *branch) close(ctx context.Context, s session) error {
 	s.pause()
+	b.rowid = s.lastRowid()
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -4,6 +4,8 @@ package sqlite
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -195,24 +197,35 @@ func (s session) readColumns(sc *schema, t *table, withoutRowid bool, primary st
 	return nil
 }
 
-// isOpaque tells the one shape of table for which the look-ups of capture.go may miss a row: a unique index that may rest on
-// a generated column, which may rest on a column whose default REPLACE puts for NULL.
+// isOpaque tells the one shape of table for which the look-ups of capture.go may miss a row: a unique index that rests on a
+// generated column, which may rest on a column whose default REPLACE puts for NULL.
 func (t *table) isOpaque() bool {
-	generated, dflt := map[string]bool{}, false
+	var generated []string
+	dflt := false
 	for _, c := range t.all {
 		if c.generated {
-			generated[c.name] = true
+			generated = append(generated, c.name)
 		}
 		dflt = dflt || c.dflt != ""
 	}
 	for _, u := range t.unique {
+		text := u.where
 		for _, term := range u.terms {
-			if dflt && len(generated) > 0 && (generated[term.column] || term.expr != "") {
-				return true
-			}
+			text += "\n" + term.column + "\n" + term.expr
+		}
+		if dflt && slices.ContainsFunc(generated, func(name string) bool { return mentions(text, name) }) {
+			return true
 		}
 	}
 	return false
+}
+
+// mentions reports whether a name may occur in an expression.
+func mentions(expr, name string) bool {
+	if strings.Contains(name, `"`) {
+		return true // it may be written in several ways
+	}
+	return regexp.MustCompile(`(?i)(^|[^\pL\pN_$])` + regexp.QuoteMeta(name) + `([^\pL\pN_$]|$)`).MatchString(expr)
 }
 
 // splitIndex returns the terms and the WHERE of a CREATE INDEX statement.
