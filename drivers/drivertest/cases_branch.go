@@ -203,8 +203,8 @@ func failedPrepare(r *run) {
 	r.wantGone(b)
 }
 
-// wantGone does what recovery does with a branch whose state is unknown, and fails the case unless nothing of it is left then: its row is not
-// there, and free to be written by others.
+// wantGone does what recovery does with a branch whose state is unknown, and fails the case unless nothing of it is
+// left then: its row is not there, and free to be written by others.
 func (r *run) wantGone(b *branch) {
 	r.Helper()
 	var err error

@@ -205,23 +205,25 @@ func xidBytes(r *run) {
 	}
 }
 
-// variant prepares a branch whose XID only this project's resources' alphabet makes obligatory: with any other, the driver may
-// refuse it, and variant returns nil.
+// variant prepares a branch. Only an XID such as the manager makes must be accepted; for any other that the driver refuses, variant
+// returns nil.
 func (r *run) variant(xid drivers.XID) *branch {
 	r.Helper()
-	if !r.ours(xid) || xid.Validate() != nil {
-		return nil
+	if !r.ours(xid) {
+		return nil // it would not be cleaned up
 	}
 	b, err := r.tryBegin(r.ctx, r.main, xid, nil)
-	if err != nil {
-		if plainXID(xid) || !errors.Is(err, drivers.ErrNotSupported) {
-			r.Errorf("Begin %s: %v", xid, err)
-		}
-		return nil
+	switch {
+	case err == nil:
+		r.write(b)
+		r.prepare(b)
+		return b
+	case plainXID(xid):
+		r.Errorf("Begin %s: %v", xid, err)
+	case xid.Validate() == nil && !errors.Is(err, drivers.ErrNotSupported):
+		r.Errorf("Begin %s refuses with %v, want %q", xid, err, drivers.ErrNotSupported)
 	}
-	r.write(b)
-	r.prepare(b)
-	return b
+	return nil
 }
 
 func (r *run) rollback(b *branch) {
@@ -234,7 +236,7 @@ func (r *run) rollback(b *branch) {
 
 // plainXID reports whether the manager could have made the XID.
 func plainXID(x drivers.XID) bool {
-	return x.FormatID == drivers.FormatID && !strings.ContainsAny(x.String(), "%:")
+	return x.Validate() == nil && x.FormatID == drivers.FormatID && !strings.ContainsAny(x.String(), "%:")
 }
 
 // alike returns XIDs that a careless driver might take for x.
@@ -251,6 +253,9 @@ func alike(x drivers.XID) []drivers.XID {
 		{g + ".y.z", q},
 		{strings.ToLower(g), q},
 		{g + strings.Repeat("g", drivers.MaxGTRID-len(g)), strings.Repeat("q", drivers.MaxBQual)},
+		{g + strings.Repeat("g", drivers.MaxGTRID-len(g)) + "h", q},
+		{g, strings.Repeat("q", drivers.MaxBQual) + "r"},
+		{g, ""},
 		{g + " ", q},
 		{g, q + " "},
 		{g, q + "\x00"},

@@ -269,3 +269,33 @@ func TestRepeatableReadAbortsLostUpdate(t *testing.T) {
 	}
 	f.want(t, "k", "2")
 }
+
+func TestDownServerRefusesNewConnectionsOnly(t *testing.T) {
+	f := newFixture(t, Style{})
+	exec(t, f.pool, "PUT k v") // leaves an open connection in the pool
+	f.Down(true)
+	exec(t, f.pool, "PUT k w")
+	other := f.Pool()
+	defer other.Close()
+	err := other.PingContext(t.Context())
+	if got := f.Driver().(drivers.Classifier).Classify(err); got != drivers.ClassConnection {
+		t.Errorf("Ping of a server that is down: %v, class %d", err, got)
+	}
+	f.Crash()
+	if err := f.pool.PingContext(t.Context()); err == nil {
+		t.Error("a crashed server that stays down answers")
+	}
+	f.Down(false)
+	f.want(t, "k", "w")
+	exec(t, other, "PUT k x")
+}
+
+func TestHealForgetsFaultsThatHaveNotHappened(t *testing.T) {
+	f := newFixture(t, Style{})
+	_, b := f.prepare(t, "k", "v")
+	f.Fail(OpCommit, Fault{Lost: true})
+	f.Heal()
+	if err := b.Commit(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
