@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -118,24 +117,34 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 	return status
 }
 
-func (w *world) openLog(url string, _ *slog.Logger) (txlog.Log, error) {
+func (w *world) openLog(_ string, _ *slog.Logger) (txlog.Log, error) {
 	if w.owned {
-		return nil, fmt.Errorf("filelog: dir: %w: pid 4711 since 2026-03-01T01:00:00Z", txlog.ErrOwned)
+		return nil, fmt.Errorf("filelog: dir: %w: %s", txlog.ErrOwned, owner)
 	}
-	if url != "mem:log" || w.logErr != nil {
-		return nil, errors.Join(w.logErr)
+	if w.logErr != nil {
+		return nil, w.logErr
 	}
 	w.log.Reopen() // the command before has closed it
 	return w.log, nil
 }
 
-func (w *world) readLog(url string) (txlog.Log, error) {
+func (w *world) readLog(string) (txlog.Log, error) {
 	if w.logErr != nil {
 		return nil, w.logErr
 	}
 	w.log.Reopen()
+	if w.owned {
+		return ownedLog{w.log.ReadOnly()}, nil
+	}
 	return w.log.ReadOnly(), nil
 }
+
+const owner = "pid 4711 since 2026-03-01T01:00:00Z"
+
+// ownedLog is a log that is read beside its live owner.
+type ownedLog struct{ txlog.Log }
+
+func (ownedLog) Owner() string { return owner }
 
 func (w *world) resource(name, url string) (drivers.Resource, error) {
 	db := w.dbs[strings.TrimPrefix(url, "mem:")]

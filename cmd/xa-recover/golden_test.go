@@ -95,6 +95,8 @@ func TestLiveOwnerHasItInHand(t *testing.T) {
 	w.doubt()
 	w.wantStatus(w.run("resolve"), 3)
 	w.wantStatus(w.run("resolve", "-o", "json"), 3)
+	w.wantStatus(w.run("list"), 3)
+	w.wantStatus(w.run("show", w.id(2)), 3)
 	if n := w.dbs["berlin"].Stats().Prepared; n != 5 {
 		t.Errorf("berlin holds %d branches, want 5: a live owner's were touched", n)
 	}

@@ -130,7 +130,7 @@ func (r *result) addBranches(branches []recovery.Branch, now time.Time) {
 	slices.SortStableFunc(r.Branches, oldestFirst)
 }
 
-// oldestFirst puts what has no known age last.
+// oldestFirst keeps the branches of one transaction together, which are prepared within a moment, and puts what has no known age last.
 func oldestFirst(a, b branchResult) int {
 	if a.Since.IsZero() != b.Since.IsZero() {
 		if a.Since.IsZero() {
@@ -138,7 +138,8 @@ func oldestFirst(a, b branchResult) int {
 		}
 		return -1
 	}
-	return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.XID, b.XID), cmp.Compare(a.Raw, b.Raw))
+	older := a.Since.Truncate(time.Second).Compare(b.Since.Truncate(time.Second))
+	return cmp.Or(older, cmp.Compare(a.XID, b.XID), cmp.Compare(a.Raw, b.Raw))
 }
 
 // exitStatus is the exit status that the result means.

@@ -59,7 +59,6 @@ func (a *app) session(openLog func(url string) (txlog.Log, string, error)) (_ *s
 		if err != nil {
 			return nil, err
 		}
-		res.DB.SetMaxIdleConns(2)
 		s.resources = append(s.resources, res)
 	}
 	if s.log, s.owner, err = openLog(url); err != nil {
@@ -105,7 +104,7 @@ func (s *session) scan(ctx context.Context) (recovery.Report, error) {
 	return report, err
 }
 
-// ownerOf asks a log that was opened to be read who owns it now, where that log can tell.
+// ownerOf asks a log that was opened to be read who owns it now, "" where nobody does or the log can't tell.
 func ownerOf(log txlog.Log) string {
 	if l, ok := log.(interface{ Owner() string }); ok {
 		return l.Owner()

@@ -129,19 +129,24 @@ func (r *result) nextStep() string {
 	if r.Owner != "" {
 		return "wait: the process that owns the log is alive (" + r.Owner + "), and settles it"
 	}
-	in := map[string][]string{}
-	for _, b := range r.Branches {
-		in[b.Action] = append(in[b.Action], b.Resource)
-	}
 	var steps []string
-	if names := in[actionName(recovery.WouldCommit)]; names != nil {
-		steps = append(steps, "run xa-recover resolve: it commits in "+strings.Join(names, ", "))
-	}
-	if names := in[actionName(recovery.WouldRollBack)]; names != nil {
-		steps = append(steps, "run xa-recover resolve: it rolls back in "+strings.Join(names, ", "))
-	}
-	if names := in[actionName(recovery.Left)]; names != nil {
-		steps = append(steps, "remove what stands in the way in "+strings.Join(names, ", "))
+	for _, step := range []struct {
+		action recovery.Action
+		text   string
+	}{
+		{recovery.WouldCommit, "run xa-recover resolve: it commits in "},
+		{recovery.WouldRollBack, "run xa-recover resolve: it rolls back in "},
+		{recovery.Left, "remove what stands in the way in "},
+	} {
+		var names []string
+		for _, b := range r.Branches {
+			if b.Action == actionName(step.action) {
+				names = append(names, b.Resource)
+			}
+		}
+		if slices.Sort(names); names != nil {
+			steps = append(steps, step.text+strings.Join(names, ", "))
+		}
 	}
 	return strings.Join(steps, "; ")
 }

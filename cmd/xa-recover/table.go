@@ -172,7 +172,7 @@ func (r *result) writeStates(w io.Writer) {
 		for _, b := range r.Branches {
 			if b.Resource == res.Name {
 				held = true
-				t.row(r.why(b), b.Resource, "prepared "+b.age()+" ago", r.action(b), b.name())
+				t.row(r.why(b), b.Resource, "prepared, "+b.age()+" old", r.action(b), b.name())
 			}
 		}
 		switch {

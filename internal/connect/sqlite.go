@@ -69,13 +69,13 @@ func (c *sqliteConnector) Connect(context.Context) (driver.Conn, error) {
 	info, statErr := os.Stat(c.path)
 	switch {
 	case errors.Is(statErr, os.ErrNotExist) && strings.Contains(c.path, "?"):
-		return nil, fmt.Errorf("sqlite: no file %q (all that follows sqlite: is the path)", c.path)
+		return nil, fmt.Errorf("no file %q (all that follows sqlite: is the path)", c.path)
 	case errors.Is(statErr, os.ErrNotExist):
-		return nil, fmt.Errorf("sqlite: no file %q", c.path)
+		return nil, fmt.Errorf("no file %q", c.path)
 	case statErr == nil && info.IsDir():
-		return nil, fmt.Errorf("sqlite: %q is a directory: name the database's file", c.path)
+		return nil, fmt.Errorf("%q is a directory: name the database's file", c.path)
 	}
-	return nil, fmt.Errorf("sqlite: open %q: %w", c.path, err)
+	return nil, fmt.Errorf("open %q: %w", c.path, err)
 }
 
 // Driver implements driver.Connector.
