@@ -25,6 +25,7 @@ extern int sqlite3_busy_timeout(sqlite3 *, int);
 extern i64 sqlite3_last_insert_rowid(sqlite3 *);
 extern void sqlite3_set_last_insert_rowid(sqlite3 *, i64);
 extern int sqlite3_get_autocommit(sqlite3 *);
+extern int sqlite3_db_readonly(sqlite3 *, const char *);
 extern sqlite3_stmt *sqlite3_next_stmt(sqlite3 *, sqlite3_stmt *);
 extern int sqlite3_stmt_busy(sqlite3_stmt *);
 extern int sqlite3_set_authorizer(sqlite3 *, int (*)(void *, int, const char *, const char *, const char *, const char *), void *);
@@ -476,6 +477,7 @@ void xa_unguard(xa_conn *c) {
 
 // ---- the connection ----
 
+int xa_read_only(xa_conn *c) { return sqlite3_db_readonly(c->db, "main") != 0; }
 int xa_autocommit(xa_conn *c) { return sqlite3_get_autocommit(c->db); }
 
 // xa_busy_statements counts the statements that have begun and not ended: open rows.

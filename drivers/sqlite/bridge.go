@@ -94,6 +94,7 @@ func (b bridge) pause()   { C.xa_pause(b.c) }
 func (b bridge) unguard() { C.xa_unguard(b.c) }
 
 func (b bridge) autocommit() bool      { return C.xa_autocommit(b.c) != 0 }
+func (b bridge) readOnly() bool        { return C.xa_read_only(b.c) != 0 }
 func (b bridge) busyStatements() int   { return int(C.xa_busy_statements(b.c)) }
 func (b bridge) unresolvedFKs() bool   { return C.xa_unresolved_fks(b.c) != 0 }
 func (b bridge) busyTimeout(ms int64)  { C.xa_busy_timeout(b.c, C.int(ms)) }

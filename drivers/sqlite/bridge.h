@@ -41,6 +41,7 @@ int xa_guard(xa_conn *c, int mode, char **writable, int n);
 void xa_pause(xa_conn *c);
 void xa_unguard(xa_conn *c);
 int xa_autocommit(xa_conn *c);
+int xa_read_only(xa_conn *c);
 int xa_busy_statements(xa_conn *c);
 int xa_unresolved_fks(xa_conn *c);
 int xa_triggers(xa_conn *c, int on);

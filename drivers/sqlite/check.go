@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/xasql/xasql/drivers"
@@ -47,10 +48,8 @@ func (s session) check(add func(severity drivers.Severity, hint, problem string,
 	if text(mode) != "wal" {
 		add(drivers.Fatal, walHint, "the database's journal mode is %s", text(mode))
 	}
-	if err := s.exec("BEGIN IMMEDIATE; ROLLBACK"); isReadOnly(err) {
+	if s.readOnly() {
 		add(drivers.Fatal, "open it with mode=rw, as a user who may write the file and its directory", "the database can't be written")
-	} else if err != nil && !isBusy(err) {
-		return err
 	}
 	level, err := s.number("PRAGMA main.synchronous")
 	if err != nil {
@@ -70,8 +69,10 @@ func (s session) check(add func(severity drivers.Severity, hint, problem string,
 	if err != nil {
 		return err
 	}
-	for name, why := range sc.cannot {
-		add(drivers.Warning, "write to it outside of global transactions", "table %q can't be written in a branch: %s", name, why)
+	for _, name := range slices.Sorted(maps.Keys(sc.cannot)) {
+		if why := sc.cannot[name]; why != shadow {
+			add(drivers.Warning, "write to it outside of global transactions", "table %q can't be written in a branch: %s", name, why)
+		}
 	}
 	return nil
 }

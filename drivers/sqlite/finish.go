@@ -166,6 +166,9 @@ func (d driver) CommitPrepared(ctx context.Context, db *sql.DB, xid drivers.XID)
 	if errors.Is(err, drivers.ErrRolledBack) {
 		err = fmt.Errorf("%w: %w", drivers.ErrUnknownXID, err)
 	}
+	if errors.Is(err, ErrChanged) {
+		err = fmt.Errorf("%w; nothing was applied, and the branch stays prepared: compare, and roll it back or put back what was changed", err)
+	}
 	if err != nil {
 		err = fmt.Errorf("sqlite: commit %s: %w", xid, err)
 	}
@@ -278,12 +281,12 @@ func (s session) held(xid drivers.XID) (bool, error) {
 	if turns.holds(identify(s.raw.GetFilename("main")), xid) {
 		return true, nil
 	}
+	if s.readOnly() {
+		return false, nil // it can't be asked
+	}
 	err := s.exec("BEGIN IMMEDIATE")
 	if isBusy(err) {
 		return true, nil
-	}
-	if isReadOnly(err) {
-		return false, nil // it can't be asked
 	}
 	return false, errors.Join(err, s.undo())
 }

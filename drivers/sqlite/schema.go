@@ -88,8 +88,10 @@ func (s session) readSchema(version int64) (*schema, error) {
 		switch {
 		case name == "sqlite_sequence":
 			sc.sequence = true
-		case kind == "virtual", kind == "shadow":
-			sc.cannot[name] = "it is a virtual table, or belongs to one"
+		case kind == "virtual":
+			sc.cannot[name] = "it is a virtual table, whose changes only its module knows"
+		case kind == "shadow":
+			sc.cannot[name] = shadow
 		case kind == "table" && !reserved(name):
 			t := &table{Name: name, SQL: sqls[name]}
 			if err := s.readTable(sc, t, withoutRowid, sqls); err != nil {
@@ -100,6 +102,8 @@ func (s session) readSchema(version int64) (*schema, error) {
 	}
 	return sc, nil
 }
+
+const shadow = "it belongs to a virtual table"
 
 // prefix begins the name of everything that this package makes in a file.
 const prefix = "_xa_"

@@ -1,0 +1,208 @@
+//go:build cgo && (linux || darwin)
+
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/xasql/xasql/drivers"
+)
+
+// waiting returns how many branches wait for their turn on the file.
+func waiting(path string) int {
+	turns.mu.Lock()
+	defer turns.mu.Unlock()
+	if q := turns.queues[identify(path)]; q != nil {
+		return len(q.waiting)
+	}
+	return 0
+}
+
+func until(t *testing.T, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !done(); {
+		if time.Now().After(deadline) {
+			t.Fatal("waited for too long")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestBranchesOnAFileGoFirstComeFirstServed(t *testing.T) {
+	path, db := newFile(t, `CREATE TABLE t(a)`)
+	link := filepath.Join(t.TempDir(), "link.db")
+	if err := os.Link(path, link); err != nil {
+		t.Fatal(err)
+	}
+	_, first := branchOn(t, db, "first", nil)
+	var mu sync.Mutex
+	var order []int
+	var wg sync.WaitGroup
+	for i := range 8 {
+		pool := db
+		if i%2 == 1 {
+			pool = open(t, "../"+filepath.Base(filepath.Dir(path))+"/"+filepath.Base(path), "")
+			pool = open(t, filepath.Dir(path)+"/./"+filepath.Base(path), "") // another spelling of the same file
+		}
+		wg.Go(func() {
+			conn, err := pool.Conn(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			b, err := New().Begin(t.Context(), conn, xid(fmt.Sprint(i)), nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			order = append(order, i)
+			mu.Unlock()
+			wantIs(t, b.Rollback(t.Context()))
+		})
+		until(t, func() bool { return waiting(path) == i+1 })
+	}
+	wantIs(t, first.Rollback(t.Context()))
+	wg.Wait()
+	if !slices.IsSorted(order) {
+		t.Errorf("served in the order %v", order)
+	}
+	if waiting(path) != 0 || len(turns.queues) > 0 && turns.queues[identify(path)] != nil {
+		t.Error("a queue is left")
+	}
+}
+
+func TestWaitForATurnEndsWithTheContext(t *testing.T) {
+	path, db := newFile(t, `CREATE TABLE t(a)`)
+	_, first := branchOn(t, db, "first", nil)
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = New().Begin(ctx, conn, xid("second"), nil)
+	wantIs(t, err, context.DeadlineExceeded)
+	if n := waiting(path); n != 0 {
+		t.Errorf("%d still wait", n)
+	}
+	wantIs(t, first.Rollback(t.Context()))
+	b, err := New().Begin(t.Context(), conn, xid("third"), nil)
+	wantIs(t, err)
+	wantIs(t, b.Rollback(t.Context()))
+	conn.Close()
+}
+
+func TestHolderWhoseConnectionIsGoneIsPassedOver(t *testing.T) {
+	_, db := newFile(t, `CREATE TABLE t(a)`)
+	conn, _ := branchOn(t, db, "first", nil)
+	run(t, conn, `INSERT INTO t VALUES (1)`)
+	next := make(chan error, 1)
+	go func() {
+		c, err := db.Conn(t.Context())
+		if err == nil {
+			defer c.Close()
+			var b drivers.Branch
+			if b, err = New().Begin(t.Context(), c, xid("second"), nil); err == nil {
+				err = b.Rollback(t.Context())
+			}
+		}
+		next <- err
+	}()
+	discard(conn)
+	wantIs(t, <-next)
+	if got := one(t, db, `SELECT count(*) FROM t`); got != "0" {
+		t.Errorf("%s rows of a discarded branch", got)
+	}
+}
+
+// TestBeginSaysWhatIsInDoubt instead of waiting with a connection that recovery may need.
+func TestBeginSaysWhatIsInDoubt(t *testing.T) {
+	_, db := newFile(t, `CREATE TABLE t(a)`)
+	db.SetMaxOpenConns(1)
+	conn, b := branchOn(t, db, "lost", nil)
+	run(t, conn, `INSERT INTO t VALUES (1)`)
+	wantPrepared(t, b)
+	discard(conn)
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = New().Begin(t.Context(), conn, xid("next"), nil)
+	wantIs(t, err, errInDoubt)
+	if class := New().(drivers.Classifier).Classify(err); class != drivers.ClassLockTimeout {
+		t.Errorf("class %v, want one that says: try again", class)
+	}
+	discard(conn)
+	wantIs(t, New().CommitPrepared(t.Context(), db, xid("lost")))
+	conn, b = branchOn(t, db, "next", nil)
+	if got := one(t, conn, `SELECT count(*) FROM t`); got != "1" {
+		t.Errorf("%s rows", got)
+	}
+	wantIs(t, b.Rollback(t.Context()))
+	conn.Close()
+	conn, err = db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := New().Begin(t.Context(), conn, xid("lost"), nil); err == nil {
+		t.Error("an XID is taken a second time: what the file knows of it would be about two branches")
+	}
+}
+
+// TestPreparedBranchOfALiveProcessIsHeld, as this process and another one see it.
+func TestPreparedBranchOfALiveProcessIsHeld(t *testing.T) {
+	path, db := newFile(t, `CREATE TABLE t(a)`)
+	conn, b := branchOn(t, db, "x", nil)
+	run(t, conn, `INSERT INTO t VALUES (1)`)
+	wantPrepared(t, b)
+	check := func(who string) {
+		t.Helper()
+		list, err := New().Prepared(t.Context(), db)
+		if err != nil || len(list) != 1 || !list[0].Held || time.Since(list[0].At) > time.Minute {
+			t.Errorf("%s: %+v, %v, want one that is held, and fresh", who, list, err)
+		}
+		wantIs(t, New().CommitPrepared(t.Context(), db, xid("x")), drivers.ErrHeld)
+		wantIs(t, New().RollbackPrepared(t.Context(), db, xid("x")), drivers.ErrHeld)
+	}
+	check("this process")
+	// Another process has no queue to look at, only the file's lock.
+	turns.mu.Lock()
+	q := turns.queues[identify(path)]
+	delete(turns.queues, identify(path))
+	turns.mu.Unlock()
+	check("another process")
+	turns.mu.Lock()
+	turns.queues[identify(path)] = q
+	turns.mu.Unlock()
+	wantIs(t, b.Commit(t.Context()))
+	list, err := New().Prepared(t.Context(), db)
+	if err != nil || len(list) != 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
+// TestRecordOfALaterVersionIsLeftAlone: what can't be read must not be applied in part.
+func TestRecordOfALaterVersionIsLeftAlone(t *testing.T) {
+	path, db := newFile(t, crashBase()...)
+	spawn(t, script{DSN: dsn(path, ""), XID: xid("x"), Steps: crashBody()})
+	before := dump(t.Context(), db)
+	run(t, db, `UPDATE _xa_prepared SET format = 2`)
+	wantIs(t, New().CommitPrepared(t.Context(), db, xid("x")), drivers.ErrNotSupported)
+	run(t, db, `UPDATE _xa_prepared SET format = 1, record = substr(record, 1, 40)`)
+	if err := New().CommitPrepared(t.Context(), db, xid("x")); err == nil {
+		t.Error("a damaged record was applied")
+	}
+	wantDump(t, db, before)
+	wantList(t, db, xid("x"))
+	wantIs(t, New().RollbackPrepared(t.Context(), db, xid("x")))
+}
