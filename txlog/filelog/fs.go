@@ -41,8 +41,11 @@ type osDir string
 
 func (d osDir) path(name string) string { return filepath.Join(string(d), name) }
 
-func (d osDir) Make() error {
-	if fi, err := os.Stat(string(d)); err == nil {
+func (d osDir) Make() error { return makeDir(string(d), syncDir) }
+
+// makeDir makes the directory and those above it, and calls sync with the parent of each that it made.
+func makeDir(dir string, sync func(string) error) error {
+	if fi, err := os.Stat(dir); err == nil {
 		if !fi.IsDir() {
 			return errors.New("it is a file: a log needs a directory of its own")
 		}
@@ -50,16 +53,16 @@ func (d osDir) Make() error {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	parent := filepath.Dir(filepath.Clean(string(d)))
-	if parent != string(d) {
-		if err := osDir(parent).Make(); err != nil {
+	parent := filepath.Dir(filepath.Clean(dir))
+	if parent != dir {
+		if err := makeDir(parent, sync); err != nil {
 			return err
 		}
 	}
-	if err := os.Mkdir(string(d), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return osDir(parent).SyncDir()
+	return sync(parent)
 }
 
 func (d osDir) List() ([]string, error) {
@@ -95,8 +98,10 @@ func (d osDir) Rename(from, to string) error { return os.Rename(d.path(from), d.
 
 func (d osDir) Remove(name string) error { return os.Remove(d.path(name)) }
 
-func (d osDir) SyncDir() error {
-	f, err := os.Open(string(d))
+func (d osDir) SyncDir() error { return syncDir(string(d)) }
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -315,6 +315,9 @@ func TestAFullDiskIsADefiniteNo(t *testing.T) {
 	mustDecide(t, l, "before")
 	m.full = true
 	for i := 0; ; i++ {
+		if err := l.Info().Latched; err != nil {
+			t.Fatalf("latched before a decision failed: %v", err)
+		}
 		id := fmt.Sprint(i)
 		_, err := l.Decide(t.Context(), txlog.Decision{ID: id, Outcome: txlog.Committed})
 		if err == nil {
@@ -420,6 +423,34 @@ func TestDamageToTheLastAcknowledgedDecisionIsTold(t *testing.T) {
 		if l, err := Open(dir, nil); !errors.Is(err, txlog.ErrCorrupt) || !strings.Contains(err.Error(), path+"+") {
 			t.Errorf("%s: Open = %v, %v; want ErrCorrupt with %s", how, l, err, path)
 		}
+	}
+}
+
+func TestWhatWasCutDoesNotComeBack(t *testing.T) {
+	m := newMemFS()
+	l, err := openMem(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustDecide(t, l, "kept")
+	end := l.active.end
+	l.Close()
+	n := m.names[segmentName(1)]
+	n.data = append(n.data[:end], strings.Repeat("garbage ", 1000)...)
+	n.disk = slices.Clone(n.data)
+	for _, want := range []string{"unfinished tail of the decision log cut", ""} {
+		logger, warnings := capture()
+		l, err := Open("mem", &Options{fs: m, Logger: logger, extent: 700})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := warnings.String(); !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("warned %q, want %q", got, want)
+		}
+		if _, err := l.Decide(t.Context(), txlog.Decision{ID: "t" + want, Outcome: txlog.Committed}); err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
 	}
 }
 

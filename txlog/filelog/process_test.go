@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -202,14 +203,25 @@ func TestWhatIsNoLogIsRefusedAndLeftAsItIs(t *testing.T) {
 
 func openDefault(dir string) (*Log, error) { return Open(dir, nil) }
 
-func TestOpenMakesTheDirectory(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "a", "b", "log")
-	l := mustOpen(t, dir, nil)
-	mustDecide(t, l, "t")
+func TestTheDirectoryIsMadeDurably(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "a", "b", "log")
+	var synced []string
+	if err := makeDir(dir, func(dir string) error {
+		synced = append(synced, strings.TrimPrefix(dir, root))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"", "/a", "/a/b"}; !slices.Equal(synced, want) {
+		t.Errorf("synced are %q, want %q", synced, want)
+	}
 	fi, err := os.Stat(dir)
 	if err != nil || fi.Mode().Perm() != 0o700 {
-		t.Errorf("%v, %v", fi.Mode(), err)
+		t.Errorf("%v, %v", fi, err)
 	}
+	l := mustOpen(t, filepath.Join(root, "c", "log"), nil)
+	mustDecide(t, l, "t")
 }
 
 // TestAReaderSeesAPrefixWhileTheOwnerWorks reads again and again while the owner rolls and compacts.
