@@ -117,9 +117,10 @@ func deadlock(ctx context.Context, conn *sql.Conn, admin *sql.DB) error {
 	return nil
 }
 
-// awaitLockWait returns when that session waits for a row lock.
+// awaitLockWait returns when that session waits for a row lock. It must not ask often: the servers answer from a cache
+// that is renewed only after nobody has read it for 100 ms.
 func awaitLockWait(ctx context.Context, admin *sql.DB, id int64) error {
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(150 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		var n int
