@@ -45,11 +45,12 @@ without() {
 }
 
 install_docker() {
-	command -v dockerd >/dev/null && command -v docker >/dev/null && command -v iptables >/dev/null && return
+	command -v dockerd >/dev/null && command -v docker >/dev/null && command -v iptables >/dev/null &&
+		command -v pgrep >/dev/null && return
 	command -v apt-get >/dev/null || without "Docker is not installed, and this is no Debian: install it, or set the engines' URLs"
-	say "installing Docker (docker.io, iptables)"
+	say "installing Docker (docker.io, iptables, procps)"
 	if ! { apt-get -qq -o DPkg::Lock::Timeout=120 update &&
-		apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends docker.io iptables ca-certificates >/dev/null; }; then
+		apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends docker.io iptables procps ca-certificates >/dev/null; }; then
 		without "apt-get could not install Docker"
 	fi
 }
