@@ -48,7 +48,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // id is the ID of the n-th transaction under this log.
-func (w *world) id(n int) string { return fmt.Sprintf("%s.01JD000000000000000000000%d", w.log.ID(), n) }
+func (w *world) id(n int) string { return fmt.Sprintf("%s.01JD%022d", w.log.ID(), n) }
 
 func (w *world) decide(n int, outcome txlog.Outcome, age time.Duration, resources ...string) {
 	w.t.Helper()

@@ -87,6 +87,15 @@ func TestDecisionThatNamesAnUnknownResourceIsKept(t *testing.T) {
 	w.golden("unknown-resource")
 }
 
+func TestManyUnsettledDecisionsAreCutShort(t *testing.T) {
+	w := newWorld(t)
+	for n := range 25 {
+		w.decide(10+n, txlog.Committed, time.Hour, "rome")
+	}
+	w.wantStatus(w.run("list"), 3)
+	w.golden("many")
+}
+
 func TestLiveOwnerHasItInHand(t *testing.T) {
 	w := newWorld(t)
 	w.owned = true

@@ -85,17 +85,28 @@ func (r *result) actionHead() string {
 	return "NEXT"
 }
 
+// maxDecisions limits the table of decisions: behind a database that is down there may be thousands, all for one reason.
+const maxDecisions = 20
+
 // writeDecisions writes the decisions that can't be settled although no branch in doubt is the reason.
 func (r *result) writeDecisions(w io.Writer, now time.Time) {
 	t := table{}
 	t.row("", "UNSETTLED", "AGE", "DECISION")
+	more := 0
 	for _, d := range r.Decisions {
 		waits := slices.ContainsFunc(r.Branches, func(b branchResult) bool { return b.live && b.id == d.ID })
-		if !d.Settled && !waits {
+		switch {
+		case d.Settled || waits:
+		case len(t.rows) > maxDecisions:
+			more++
+		default:
 			t.row(d.Reason, d.ID, age(now, d.At), d.Outcome)
 		}
 	}
 	t.write(w)
+	if more > 0 {
+		fmt.Fprintf(w, "and %d more: --output json lists them all\n", more)
+	}
 }
 
 // writeFailures writes which databases did not answer, or may not settle anything.
