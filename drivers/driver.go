@@ -69,8 +69,8 @@ func (v Vote) String() string {
 //	    that prepared it is gone; afterwards Prepared does not list it.
 //	D3  RollbackPrepared undoes it likewise.
 //	D4  CommitPrepared and RollbackPrepared of an XID that the database does not hold return
-//	    ErrUnknownXID; CommitPrepared may return nil, and RollbackPrepared ErrCommitted or nil, only
-//	    where the engine proves that this very branch had that outcome.
+//	    ErrUnknownXID. Only where the engine proves the outcome of this very branch may CommitPrepared
+//	    return nil or ErrRolledBack instead, and RollbackPrepared nil or ErrCommitted.
 //	D5  Where a live session still holds a prepared branch against others, CommitPrepared and
 //	    RollbackPrepared return ErrHeld, at once, and change nothing.
 //	D6  Prepared lists strangers' branches too (other format ids, other programs' names), without

@@ -385,6 +385,22 @@ func TestHeuristicOutcomeIsReported(t *testing.T) {
 	})
 }
 
+// P1: where the engine proves that somebody finished the branch against the decision, that is no "finished elsewhere".
+func TestBranchFinishedAgainstTheDecisionIsHeuristic(t *testing.T) {
+	run(t, func(b *bench) {
+		b.dbs["orders"].Style.Proof = true
+		b.refresh()
+		id := b.id()
+		discard(b.prepared("orders", id, "orders"))
+		b.decide(id, txlog.Committed, "orders")
+		xid := b.dbs["orders"].Prepared()[0]
+		b.dbs["orders"].Fail(memdb.OpCommitPrepared, memdb.Fault{Hook: func() { b.dbs["orders"].Finish(xid, false) }})
+		if br := only(b.resolve(), b); br.Action != recovery.Heuristic {
+			b.Errorf("got %+v", br)
+		}
+	})
+}
+
 func TestBranchOfAnotherResource(t *testing.T) {
 	run(t, func(b *bench) {
 		id := b.id()

@@ -105,12 +105,12 @@ func (p *pass) finish(ctx context.Context, res drivers.Resource, b *Branch) {
 	switch {
 	case b.Err == nil:
 		b.Action, b.Reason = done, ""
+	case errors.Is(b.Err, contradicted) || errors.Is(b.Err, drivers.ErrHeuristic):
+		b.Action, b.Reason = Heuristic, fmt.Sprintf("the decision is %s, and a person must look", b.Decision)
 	case errors.Is(b.Err, drivers.ErrHeld):
 		b.Action, b.Reason = Left, "a live session still holds it: not yet"
 	case errors.Is(b.Err, drivers.ErrUnknownXID):
 		b.Action, b.Reason = FinishedElsewhere, "gone when its turn came"
-	case errors.Is(b.Err, contradicted) || errors.Is(b.Err, drivers.ErrHeuristic):
-		b.Action, b.Reason = Heuristic, fmt.Sprintf("the decision is %s, and a person must look", b.Decision)
 	default:
 		b.Action, b.Reason = Left, "the database refused, or did not answer"
 	}

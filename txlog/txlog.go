@@ -61,7 +61,7 @@ type Decision struct {
 //	L7  ID is made at random when the log is created, and is the same at every later opening. It is at most 16
 //	    bytes of ASCII lower-case letters and digits.
 //	L8  After a write or sync failed no later Decide is accepted until the log is opened again (rule P5): they return
-//	    ErrNotDecided.
+//	    ErrNotDecided, except of an ID whose outcome stands, or whose own outcome is unknown.
 //	L9  A context that ends makes Decide return ErrNotDecided before anything was recorded, or else is ignored; it
 //	    never leaves a record half-written or the log unusable.
 //	L10 After Close every method but ID and Close returns ErrClosed; Close twice is nil. A Decide that Close

@@ -28,7 +28,7 @@ func rules() []rule {
 			lacksReopen, settledStaysReadable},
 		{"L7", "ID is made at random when the log is created, and is the same at every later opening. It is at most 16 bytes of ASCII lower-case letters and digits.",
 			lacksReopen, identity},
-		{"L8", "After a write or sync failed no later Decide is accepted until the log is opened again (rule P5): they return ErrNotDecided.",
+		{"L8", "After a write or sync failed no later Decide is accepted until the log is opened again (rule P5): they return ErrNotDecided, except of an ID whose outcome stands, or whose own outcome is unknown.",
 			lacksBreak, latches},
 		{"L9", "A context that ends makes Decide return ErrNotDecided before anything was recorded, or else is ignored; it never leaves a record half-written or the log unusable.",
 			lacksReopen, cancelled},
