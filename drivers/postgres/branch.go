@@ -37,6 +37,7 @@ type branch struct {
 	asked    bool   // the two answers below are known
 	readOnly bool   // ending early gives up nothing
 	txid     string // the transaction's ID, "" if it had none when asked
+	server   string // when the server was started that gave the ID
 }
 
 // ReadOnly reports whether Prepare will vote [drivers.VoteReadOnly]. It asks the server once; Prepare uses
@@ -46,7 +47,7 @@ func (b *branch) ReadOnly(ctx context.Context) (bool, error) {
 		return b.readOnly, err
 	}
 	var mark string
-	if err := ask(ctx, b.conn, stepAsk, askSQL, &mark, &b.txid, &b.readOnly); err != nil {
+	if err := ask(ctx, b.conn, stepAsk, askSQL, &mark, &b.txid, &b.server, &b.readOnly); err != nil {
 		return false, b.refused(ctx, err)
 	}
 	if mark != activeMark(b.gid) {
@@ -179,6 +180,9 @@ func (b *branch) end(ctx context.Context, step step, statements string, then sta
 	case err == nil:
 		b.state = then
 		return nil
+	case sqlState(err) == "" && !lost(err): // not sent
+		b.state = active
+		return err
 	case sqlState(err) == "25P01": // no transaction: who ended it?
 		var mark string
 		if err := ask(ctx, b.conn, step, markSQL, &mark); err != nil {
@@ -198,15 +202,18 @@ func (b *branch) refused(ctx context.Context, err error) error {
 	b.state = active
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
-	if b.abort(ctx) == nil {
+	switch aborted := b.abort(ctx); {
+	case aborted == nil:
 		b.cause = err
+	case errors.Is(aborted, drivers.ErrCommitted): // and then began again, which failed
+		return aborted
 	}
 	return err
 }
 
 // ended is the error for a branch that the application has ended by itself, as the mark tells.
 func (b *branch) ended(ctx context.Context, step step, mark string) error {
-	m := rolledBackBehind()
+	m := endedBehind()
 	if mark == committedMark(b.gid) {
 		m = committedBehind()
 	}
@@ -232,14 +239,15 @@ func (b *branch) abort(ctx context.Context) error {
 	return err
 }
 
-// prove looks up what became of a prepared branch that somebody else has finished. It can do
-// so only on the connection of the branch: there it is sure that this is still the server that knew the ID.
+// prove looks up what became of a prepared branch that somebody else has finished. Only the branch's own
+// connection, to the very server that gave the transaction its ID, can tell: after a failover another transaction
+// may bear that ID.
 func (b *branch) prove(ctx context.Context, unknown error) error {
 	if b.txid == "" {
 		return unknown
 	}
 	var fate string
-	if err := ask(ctx, b.conn, stepProve, fateSQL(b.txid), &fate); err != nil {
+	if err := ask(ctx, b.conn, stepProve, fateSQL(b.txid, b.server), &fate); err != nil {
 		return unknown
 	}
 	switch fate {

@@ -17,9 +17,10 @@
 // still the context's error.
 //
 // PREPARE and COMMIT are guarded: in a transaction that has failed, or that the application has ended by a
-// statement of its own, they vote no, where PostgreSQL itself would answer with success. An application that sent
-// COMMIT on a branch's connection gets [drivers.ErrCommitted] from Prepare, CommitOnePhase and Rollback: that part
-// can't be undone.
+// statement of its own, they vote no, where PostgreSQL itself would answer with success. The first is
+// [drivers.ErrRolledBack]. An application that sent COMMIT on a branch's connection gets [drivers.ErrCommitted] from
+// Prepare, CommitOnePhase and Rollback: that part can't be undone. After its own ROLLBACK the error is none of package
+// drivers': the branch was rolled back, but statements sent since then have taken effect outside it.
 //
 // A prepared branch that somebody else finished is looked up by its transaction ID (pg_xact_status), so Commit
 // and Rollback of it tell its true outcome. From an XID alone that can't be done: [Driver.CommitPrepared] then

@@ -106,15 +106,16 @@ func meaningOf(step step, code string) meaning {
 	return meaning{}
 }
 
-// committedBehind and rolledBackBehind are what the mark tells of an application that ended its branch itself.
+// committedBehind and endedBehind are what the mark tells of an application that ended its branch itself. The
+// second is not ErrRolledBack: the branch's transaction was rolled back, but what was sent after it has taken effect.
 func committedBehind() meaning {
 	return meaning{is: []error{drivers.ErrCommitted},
 		text: "the application has committed the branch by a statement of its own: COMMIT must not be sent on a branch's connection"}
 }
 
-func rolledBackBehind() meaning {
-	return meaning{is: []error{drivers.ErrRolledBack},
-		text: "the application has ended the branch by a statement of its own: ROLLBACK, and RESET ALL, must not be sent on a branch's connection"}
+func endedBehind() meaning {
+	return meaning{text: "the application has ended the branch by a statement of its own: ROLLBACK and RESET ALL must not be sent on a branch's connection; " +
+		"what it sent afterwards may have taken effect"}
 }
 
 // refusal is the meaning of an error that answers a PREPARE or a COMMIT: PostgreSQL has aborted the
@@ -127,7 +128,7 @@ func refusal(step step, code string) meaning {
 	m := meaning{is: []error{drivers.ErrRolledBack}}
 	switch {
 	case code == "25P01":
-		return rolledBackBehind()
+		return endedBehind()
 	case code == "25P02":
 		m.text = "an earlier statement of the branch failed, and PostgreSQL has aborted the whole transaction: use a savepoint around what may fail"
 	case step != stepPrepare:

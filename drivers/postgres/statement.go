@@ -72,7 +72,11 @@ func rollbackPreparedSQL(gid string) string { return "ROLLBACK PREPARED '" + gid
 
 const markSQL = "SELECT COALESCE(pg_catalog.current_setting('xasql.branch', true), '')"
 
-// askSQL returns the mark, the transaction's ID where it has one, and whether ending it early gives up nothing.
+// serverSQL tells one run of a server from another, and from every other server.
+const serverSQL = "(pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint::text"
+
+// askSQL returns the mark, the transaction's ID where it has one, the server, and whether ending the transaction
+// early gives up nothing.
 //
 // A transaction gets its ID with its first change, be it of data, schema, sequence or row lock. One
 // without has changed nothing in this database, but it may hold locks that the application asked for
@@ -81,6 +85,7 @@ const markSQL = "SELECT COALESCE(pg_catalog.current_setting('xasql.branch', true
 // ID pay for the look into pg_locks.
 const askSQL = `SELECT COALESCE(pg_catalog.current_setting('xasql.branch', true), ''),
 	COALESCE(pg_catalog.pg_current_xact_id_if_assigned()::text, ''),
+	` + serverSQL + `,
 	CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL THEN false
 		WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN false
 		ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_locks
@@ -88,9 +93,9 @@ const askSQL = `SELECT COALESCE(pg_catalog.current_setting('xasql.branch', true)
 	END`
 
 // fateSQL asks for the fate of a transaction by its ID: committed, aborted, in progress; or empty where it is
-// too old to tell.
-func fateSQL(txid string) string {
-	return "SELECT COALESCE(pg_catalog.pg_xact_status('" + txid + "'::pg_catalog.xid8), '')"
+// too old to tell, or another server answers.
+func fateSQL(txid, server string) string {
+	return "SELECT COALESCE(CASE WHEN " + serverSQL + " = '" + server + "' THEN pg_catalog.pg_xact_status('" + txid + "'::pg_catalog.xid8) END, '')"
 }
 
 func ownerSQL(gid string) string {
