@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/go-sql-driver/mysql"
+
 	"github.com/xasql/xasql/drivers"
 )
 
@@ -27,6 +29,7 @@ type branch struct {
 	session  session
 	readOnly bool
 	state    state
+	lost     bool // the connection broke: what it would answer now may be the answer to something else
 }
 
 // Prepare implements drivers.Branch. An answer by which the server refuses is followed by a rollback, which proves
@@ -50,16 +53,16 @@ func (b *branch) prepare(ctx context.Context) (drivers.Vote, error) {
 		return drivers.VoteReadOnly, nil
 	}
 	if b.session.flavour == mariaDB {
-		if err := exec(ctx, b.conn, "BEGIN NOT ATOMIC XA END "+b.x+"; XA PREPARE "+b.x+"; END"); err != nil {
+		if err := b.exec(ctx, "BEGIN NOT ATOMIC XA END "+b.x+"; XA PREPARE "+b.x+"; END"); err != nil {
 			return 0, b.giveUp(ctx, err, true)
 		}
 		b.state = prepared
 		return drivers.VotePrepared, nil
 	}
-	if err := exec(ctx, b.conn, "XA END "+b.x); err != nil {
+	if err := b.exec(ctx, "XA END "+b.x); err != nil {
 		return 0, b.giveUp(ctx, err, false)
 	}
-	if err := exec(ctx, b.conn, "XA PREPARE "+b.x); err != nil {
+	if err := b.exec(ctx, "XA PREPARE "+b.x); err != nil {
 		return 0, b.giveUp(ctx, err, true)
 	}
 	b.state = prepared
@@ -97,7 +100,7 @@ func (b *branch) commitOnePhase(ctx context.Context) error {
 	if b.state != active {
 		return errors.New("branch is not active")
 	}
-	if err := exec(ctx, b.conn, "XA END "+b.x); err != nil {
+	if err := b.exec(ctx, "XA END "+b.x); err != nil {
 		return b.giveUp(ctx, err, false)
 	}
 	if err := b.last(ctx, "XA COMMIT "+b.x+" ONE PHASE"); err != nil {
@@ -136,7 +139,7 @@ func (b *branch) leavesEarly() bool { return b.readOnly && !b.session.serializab
 func (b *branch) undo(ctx context.Context) error {
 	if b.state == active {
 		// Refused where the branch is idle, condemned by the server, or gone; XA ROLLBACK tells which.
-		if err := exec(ctx, b.conn, "XA END "+b.x); err != nil && number(err) == 0 {
+		if err := b.exec(ctx, "XA END "+b.x); err != nil && number(err) == 0 {
 			return err
 		}
 	}
@@ -168,12 +171,21 @@ func (b *branch) giveUp(ctx context.Context, cause error, asked bool) error {
 	return cause
 }
 
+func (b *branch) exec(ctx context.Context, statement string) error {
+	if b.lost {
+		return mysql.ErrInvalidConn
+	}
+	err := exec(ctx, b.conn, statement)
+	b.lost = lost(err)
+	return err
+}
+
 // last runs the statement that ends the branch, and gives the session's lock back: on MariaDB in one round trip.
 func (b *branch) last(ctx context.Context, statement string) error {
 	if b.session.lock != "" && b.session.flavour == mariaDB {
-		return exec(ctx, b.conn, "BEGIN NOT ATOMIC "+statement+"; "+b.releaseStatement()+"; END")
+		return b.exec(ctx, "BEGIN NOT ATOMIC "+statement+"; "+b.releaseStatement()+"; END")
 	}
-	if err := exec(ctx, b.conn, statement); err != nil {
+	if err := b.exec(ctx, statement); err != nil {
 		return err
 	}
 	b.release(ctx)
@@ -188,7 +200,7 @@ func (b *branch) release(ctx context.Context) {
 	}
 	ctx, cancel := outlast(ctx)
 	defer cancel()
-	_ = exec(ctx, b.conn, b.releaseStatement())
+	_ = b.exec(ctx, b.releaseStatement())
 }
 
 func (b *branch) releaseStatement() string { return "DO RELEASE_LOCK('" + b.session.lock + "')" }

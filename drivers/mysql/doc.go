@@ -33,6 +33,9 @@
 //
 // As package drivers says: the driver is safe for concurrent use, a branch is not.
 //
+// Rows. Their reader must be done before the branch ends: go-sql-driver can send a statement while rows are unread, and then takes
+// them for the answer. Package xa closes them.
+//
 // # Limits
 //
 // Sessions. On MariaDB, and on MySQL with xa_detach_on_prepare=OFF, a prepared branch belongs to its session, and others
