@@ -65,7 +65,7 @@ func resource(name, url string, create bool) (drivers.Resource, error) {
 		res.DB, res.Driver, err = openSQLite(rest, create)
 	default:
 		// The scheme is not quoted: where there is none, it is the beginning of something else.
-		err = errors.New("its URL begins with none of postgres://, mysql:// and sqlite:")
+		err = errors.New("its URL begins with none of sqlite:, postgres:// and mysql://")
 	}
 	if err != nil {
 		return drivers.Resource{}, usagef("resource %q: %w", name, err)

@@ -49,6 +49,11 @@ func parseServer(raw string) (serverURL, error) {
 	if u.query, err = url.ParseQuery(query); err != nil {
 		return u, errEscape
 	}
+	for _, part := range []string{u.host, u.path} {
+		if _, err := url.PathUnescape(part); err != nil {
+			return u, errEscape
+		}
+	}
 	if !hostReadable(u.host) {
 		return u, errors.New("its URL has a port that is not a number")
 	}
