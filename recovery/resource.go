@@ -85,7 +85,7 @@ func (p *pass) judge(ctx context.Context, res drivers.Resource, pr drivers.Prepa
 func (p *pass) finish(ctx context.Context, res drivers.Resource, b *Branch) {
 	if b.Decision == txlog.Undecided {
 		// Whoever writes first is right: only after this may the branch be rolled back (rule P4).
-		d := txlog.Decision{ID: b.XID.GTRID, Outcome: txlog.Aborted, Resources: p.names()}
+		d := txlog.Decision{ID: b.XID.GTRID, Outcome: txlog.Aborted, Resources: p.names(), At: time.Now()}
 		if b.Decision, b.Err = p.Log.Decide(ctx, d); b.Err != nil {
 			b.Decision, b.Action, b.Reason = txlog.Undecided, Left, "the log does not take the decision to abort"
 			return

@@ -10,3 +10,6 @@ import (
 func (d osDir) Lock() (io.Closer, error) {
 	return nil, errors.New("this operating system has no flock: open the log on Linux, macOS or a BSD")
 }
+
+// owner can't be told without an owner's lock.
+func (osDir) owner() string { return "" }

@@ -22,11 +22,13 @@ func (d osDir) Lock() (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err != syscall.EINTR {
+	for tries := 0; ; tries++ {
+		err = flock(f, syscall.LOCK_EX)
+		// A reader that asks who the owner is has the lock for a moment, and must not keep an owner out.
+		if !errors.Is(err, syscall.EWOULDBLOCK) || tries == lockTries {
 			break
 		}
+		time.Sleep(time.Millisecond)
 	}
 	if err == nil {
 		err = writeHolder(f)
@@ -40,6 +42,31 @@ func (d osDir) Lock() (io.Closer, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// lockTries is how often the lock is tried for, a millisecond apart.
+const lockTries = 20
+
+func flock(f *os.File, how int) error {
+	for {
+		err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+		if err != syscall.EINTR {
+			return err
+		}
+	}
+}
+
+// owner returns who holds the lock, "" if nobody does.
+func (d osDir) owner() string {
+	f, err := os.Open(d.path(lockName))
+	if err != nil {
+		return ""
+	}
+	defer f.Close() // gives the lock up again
+	if errors.Is(flock(f, syscall.LOCK_SH), syscall.EWOULDBLOCK) {
+		return readHolder(f)
+	}
+	return ""
 }
 
 // writeHolder notes who holds the lock, for the error that others get. It proves nothing: the flock does.

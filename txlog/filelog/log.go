@@ -335,6 +335,15 @@ func (l *Log) Info() Info {
 	return info
 }
 
+// Owner returns who owns the log's directory now, e.g. "pid 4711 since 2026-01-02T15:04:05Z", and "" when nobody does. It is for a log
+// that was opened to be read: while it has an owner, what looks undecided may be a transaction at work.
+func (l *Log) Owner() string {
+	if d, ok := l.fs.(osDir); ok {
+		return d.owner()
+	}
+	return ""
+}
+
 // Close waits for the calls that are under way, puts on the disk what was settled, and gives up the log. An error
 // means that some decisions may be unsettled when the log is opened again; it is closed nonetheless.
 func (l *Log) Close() error {
