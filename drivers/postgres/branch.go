@@ -68,7 +68,7 @@ func (b *branch) Prepare(ctx context.Context) (drivers.Vote, error) {
 	case err != nil:
 		return 0, err
 	case readOnly:
-		if err := b.end(ctx, stepCommit, commitSQL, over); err != nil {
+		if err := b.end(ctx, stepLeave, leaveSQL, over); err != nil {
 			return 0, err
 		}
 		return drivers.VoteReadOnly, nil

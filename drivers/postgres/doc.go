@@ -1,4 +1,4 @@
-// Package postgres is the driver for PostgreSQL 13 and later: PREPARE TRANSACTION, COMMIT PREPARED and
+// Package postgres is the driver for PostgreSQL 13 and later (tested with 15, 17 and 18): PREPARE TRANSACTION, COMMIT PREPARED and
 // ROLLBACK PREPARED, under identifiers that begin with "xasql.". It needs the standard library alone, and works
 // over pgx's stdlib and lib/pq.
 //

@@ -19,6 +19,7 @@ const (
 	stepBegin            step = "begin"
 	stepAsk              step = "ask before prepare"
 	stepPrepare          step = "prepare"
+	stepLeave            step = "leave as read-only"
 	stepCommit           step = "commit in one phase"
 	stepRollback         step = "rollback"
 	stepCommitPrepared   step = "commit prepared"
@@ -89,7 +90,7 @@ func meaningOf(step step, code string) meaning {
 		if code == "25001" || code == "25P02" {
 			return meaning{text: "the connection is in a transaction already: use one that carries none"}
 		}
-	case stepAsk, stepPrepare, stepCommit:
+	case stepAsk, stepLeave, stepPrepare, stepCommit:
 		return refusal(step, code)
 	case stepRollback:
 		if code == "22012" { // rollbackSQL

@@ -56,6 +56,9 @@ func prepareSQL(gid string) string {
 	return guard + "PREPARE TRANSACTION '" + gid + "'"
 }
 
+// leaveSQL ends a transaction that has changed nothing.
+const leaveSQL = guard + "COMMIT"
+
 // commitSQL forces the flush that a session with synchronous_commit = off would leave for later: nil
 // from CommitOnePhase means durable. (PREPARE TRANSACTION and COMMIT PREPARED always flush.)
 const commitSQL = guard + "SELECT pg_catalog.set_config('synchronous_commit', 'local', true)" +

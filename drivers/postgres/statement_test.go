@@ -40,7 +40,7 @@ func TestLevelsThatPostgreSQLLacksAreRefused(t *testing.T) {
 }
 
 func TestPrepareAndCommitAreGuarded(t *testing.T) {
-	for _, statements := range []string{prepareSQL("g"), commitSQL} {
+	for _, statements := range []string{prepareSQL("g"), commitSQL, leaveSQL} {
 		if !strings.HasPrefix(statements, "SAVEPOINT ") {
 			t.Errorf("%q would be answered with success in a failed transaction", statements)
 		}
