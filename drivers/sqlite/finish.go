@@ -203,7 +203,7 @@ func (d driver) finishPrepared(ctx context.Context, db *sql.DB, xid drivers.XID,
 		brief, cancel := context.WithTimeout(ctx, heldAfter)
 		defer cancel()
 		err = s.transact(brief, func() error { return d.finish(s, xid, commit) })
-		if isBusy(err) && ctx.Err() == nil {
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			return fmt.Errorf("%w: another process has the file's write lock: %w", drivers.ErrHeld, err)
 		}
 		return err

@@ -191,20 +191,21 @@ func (s session) patiently(ctx context.Context, f func() error) error {
 	}
 	s.busyTimeout(0)
 	defer s.busyTimeout(timeout)
+	var busy error
 	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
-		if err := ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil && busy != nil {
+			return fmt.Errorf("waiting for the file: %w (%w)", err, busy)
+		} else if err != nil {
 			return err
 		}
-		err := f()
-		if !isBusy(err) {
-			return err
+		if busy = f(); !isBusy(busy) {
+			return busy
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("waiting for the file: %w (%w)", ctx.Err(), err)
 		}
 	}
 }
