@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/drivers/mysql"
@@ -50,7 +51,9 @@ func TestMySQLHalfOpenSessionIsEndedByItsXID(t *testing.T) {
 				t.Errorf("Prepared: %+v, want it held", p)
 			}
 			ender := d.(drivers.SessionEnder)
-			if err := ender.EndSession(t.Context(), other, b.xid); err != nil {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			if err := ender.EndSession(ctx, other, b.xid); err != nil {
 				t.Fatalf("EndSession: %v", err)
 			}
 			if p := preparedMySQL(t, other, b.xid); p == nil || p.Held {

@@ -143,6 +143,18 @@ func TestFailureOfPrepareAndOnePhaseCommitClaimsNoMoreThanIsKnown(t *testing.T) 
 	}
 }
 
+// XA COMMIT ONE PHASE of a condemned branch also ends it: what is left to do is to give the lock back.
+func TestCondemnedBranchGivesItsLockBack(t *testing.T) {
+	s := newMariaDB().on("BEGIN NOT ATOMIC XA COMMIT", serverError(errXADeadlock)).on("BEGIN NOT ATOMIC XA ROLLBACK", serverError(errUnknownXID))
+	b := s.begin(t, nil)
+	if err := b.CommitOnePhase(t.Context()); !errors.Is(err, drivers.ErrRolledBack) {
+		t.Errorf("CommitOnePhase: %v, want %v", err, drivers.ErrRolledBack)
+	}
+	if last := s.sent[len(s.sent)-1]; last != "DO RELEASE_LOCK(L)" {
+		t.Errorf("sent %q, want the lock to be given back", s.sent)
+	}
+}
+
 // Rule P1: XAER_NOTA alone tells nothing.
 func TestUnknownXIDIsAskedFor(t *testing.T) {
 	nota := serverError(errUnknownXID)

@@ -16,19 +16,19 @@ import (
 // The servers' error numbers that mean something to this driver. MySQL and MariaDB share all but those that are
 // named for one of them.
 const (
+	errRecordChanged     = 1020 // MariaDB with innodb_snapshot_isolation: first committer wins
+	errDuplicateKey      = 1022
 	errNull              = 1048
 	errServerShutdown    = 1053
 	errDuplicate         = 1062
 	errSyntax            = 1064
-	errDuplicateUnique   = 1169
-	errDuplicateKey      = 1022
-	errDuplicateNamed    = 1586
 	errNoSuchThread      = 1094
 	errKillDenied        = 1095
 	errNetPacket         = 1158
 	errNetRead           = 1159
 	errNetReadTimeout    = 1160
 	errNetWriteTimeout   = 1161
+	errDuplicateUnique   = 1169
 	errNewAbortedConn    = 1184
 	errLockTimeout       = 1205
 	errDeadlock          = 1213
@@ -42,11 +42,11 @@ const (
 	errXARolledBack      = 1402 // XA_RBROLLBACK
 	errForeignParent     = 1451
 	errForeignChild      = 1452
-	errForeignDuplicate  = 1761
-	errForeignDuplicate2 = 1762
+	errDuplicateNamed    = 1586
 	errXATimeout         = 1613 // XA_RBTIMEOUT
 	errXADeadlock        = 1614 // XA_RBDEADLOCK
-	errRecordChanged     = 1020 // MariaDB with innodb_snapshot_isolation: first committer wins
+	errForeignDuplicate  = 1761
+	errForeignDuplicate2 = 1762
 	errKilledMariaDB     = 1927
 	errCertification     = 3101 // group replication rolled the transaction back
 	errKilledMySQL       = 3169
