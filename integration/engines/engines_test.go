@@ -79,7 +79,7 @@ func TestMissingServerIsSkippedAloudAndFailsWhereRequired(t *testing.T) {
 	} {
 		t.Run("require "+c.require, func(t *testing.T) {
 			self := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMissingServer")
-			self.Env = append(os.Environ(), "XA_TEST_ALONE=1", "DOCKER_HOST=unix:///nonexistent/docker.sock", "XA_POSTGRES_15_URL=", "XA_REQUIRE="+c.require)
+			self.Env = append(os.Environ(), "XA_TEST_ALONE=1", "DOCKER_HOST=unix:///nonexistent/docker.sock", "XA_POSTGRES_15_URL=", "XA_SKIPPED=", "XA_REQUIRE="+c.require)
 			out, err := self.CombinedOutput()
 			if passes := err == nil; passes != c.passes || !strings.Contains(string(out), c.want) {
 				t.Errorf("passes = %v, want %v and %q in:\n%s", passes, c.passes, c.want, out)
