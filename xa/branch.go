@@ -158,18 +158,27 @@ func (b *Branch) release(clean bool) {
 }
 
 // explain turns what the driver's connection answered into what the application should see. driver.ErrBadConn never gets
-// through: database/sql would run the statement again (rule P11).
-func (b *Branch) explain(err error) error {
+// through: database/sql would run the statement again (rule P11). A statement that cost the branch its connection, as one that was
+// cancelled does with most drivers, marks the transaction, even if the application ignores the error. ctx is the statement's.
+func (b *Branch) explain(ctx context.Context, err error) error {
 	if err == nil || errors.Is(err, driver.ErrSkip) {
 		return err
-	}
-	if e, ok := b.drv.(explainer); ok {
-		err = e.Explain(err)
 	}
 	if errors.Is(err, driver.ErrBadConn) && len(b.rows) > 0 {
 		return fmt.Errorf("branch %s: %d rows are open on its connection: close them first (or the connection is lost)", b.res.Name, len(b.rows))
 	}
-	return b.tx.because(notBadConn(err))
+	lost := ctx.Err() != nil || errors.Is(err, driver.ErrBadConn)
+	if c, ok := b.res.Driver.(drivers.Classifier); ok {
+		lost = lost || c.Classify(err) == drivers.ClassConnection
+	}
+	if e, ok := b.drv.(explainer); ok {
+		err = e.Explain(err)
+	}
+	err = b.tx.because(notBadConn(err))
+	if lost || errors.Is(err, drivers.ErrRolledBack) {
+		b.tx.SetRollbackOnly(&BranchError{Op: "statement", XID: b.xid, Err: err})
+	}
+	return err
 }
 
 // explainer is implemented by driver branches that can tell more of a statement's error than the engine does.

@@ -50,8 +50,7 @@ func (t *Tx) rollback(ctx context.Context, cause error, called bool) error {
 	for _, b := range branches {
 		b.refuse(true)
 	}
-	left := t.undo(ctx, branches)
-	err := &Error{ID: t.id, Outcome: ErrRolledBack, Causes: []error{cause}}
+	left, err := t.abort(ctx, branches, cause)
 	t.leave(err, left)
 	return err
 }
@@ -287,36 +286,46 @@ func (t *Tx) commitOnePhase(ctx context.Context, b *Branch) (left bool, err erro
 	case err == nil:
 		b.release(true)
 		return false, nil
-	case errors.Is(err, drivers.ErrRolledBack):
+	case errors.Is(err, drivers.ErrRolledBack), errors.Is(err, drivers.ErrCommitted):
 		return t.abort(ctx, []*Branch{b}, err)
 	}
 	b.release(false)
 	return false, &Error{ID: t.id, Outcome: ErrOutcomeUnknown, Causes: []error{err}}
 }
 
-// abort rolls back and returns why.
+// abort rolls back and returns why. A branch that turns out to be committed, as when the application sent COMMIT as SQL, makes
+// that a heuristic outcome.
 func (t *Tx) abort(ctx context.Context, branches []*Branch, causes ...error) (left bool, err error) {
-	return t.undo(ctx, branches), &Error{ID: t.id, Outcome: ErrRolledBack, Causes: causes}
+	left, committed := t.undo(ctx, branches)
+	if len(committed) == 0 {
+		return left, &Error{ID: t.id, Outcome: ErrRolledBack, Causes: causes}
+	}
+	t.m.cfg.Logger.LogAttrs(ctx, slog.LevelError, "heuristic outcome", slog.String(keyID, t.id), slog.Any(keyError, errors.Join(committed...)))
+	return left, &Error{ID: t.id, Outcome: ErrHeuristic, Causes: append(committed, causes...)}
 }
 
 // undo rolls back every branch that is not over. What can't be told now is undone by the end of its connection
-// or, where it was prepared, by recovery: left.
-func (t *Tx) undo(ctx context.Context, branches []*Branch) (left bool) {
+// or, where it was prepared, by recovery: left. committed are the errors of branches that are committed already.
+func (t *Tx) undo(ctx context.Context, branches []*Branch) (left bool, committed []error) {
 	ctx, cancel := t.afterwards(ctx)
 	defer cancel()
-	failed := make([]bool, len(branches))
+	errs := make([]error, len(branches))
 	each(branches, func(i int, b *Branch) {
 		if b.conn == nil {
 			return // it voted read-only
 		}
-		err := b.rollback(ctx)
-		b.release(err == nil)
-		failed[i] = err != nil && b.asked
+		errs[i] = b.rollback(ctx)
+		b.release(errs[i] == nil)
 	})
-	for _, f := range failed {
-		left = left || f
+	for i, b := range branches {
+		switch err := errs[i]; {
+		case errors.Is(err, drivers.ErrCommitted):
+			committed = append(committed, err)
+		case err != nil && b.asked:
+			left = true
+		}
 	}
-	return left
+	return left, committed
 }
 
 // afterwards returns a context for what must be done whatever becomes of the caller.

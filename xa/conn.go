@@ -46,7 +46,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 		return nil, driver.ErrSkip
 	}
 	res, err := x.ExecContext(ctx, query, args)
-	return res, c.b.explain(err)
+	return res, c.b.explain(ctx, err)
 }
 
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
@@ -61,7 +61,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 		return nil, driver.ErrSkip
 	}
 	r, err := x.QueryContext(ctx, query, args)
-	return c.b.opened(r, err, release)
+	return c.b.opened(ctx, r, err, release)
 }
 
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
@@ -78,7 +78,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 		s, err = raw.Prepare(query)
 	}
 	if err != nil {
-		return nil, c.b.explain(err)
+		return nil, c.b.explain(ctx, err)
 	}
 	return &stmt{b: c.b, raw: s}, nil
 }
@@ -161,7 +161,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 	} else {
 		res, err = s.raw.Exec(v)
 	}
-	return res, s.b.explain(err)
+	return res, s.b.explain(ctx, err)
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
@@ -178,7 +178,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	} else {
 		r, err = s.raw.Query(v)
 	}
-	return s.b.opened(r, err, release)
+	return s.b.opened(ctx, r, err, release)
 }
 
 // CheckNamedValue does what database/sql would do with the driver's own statement: ask the statement, then the connection, then

@@ -55,7 +55,7 @@ func (e *Error) Unwrap() []error { return append([]error{e.Outcome}, e.Causes...
 
 // BranchError tells which operation failed on which branch.
 type BranchError struct {
-	Op  string // "begin", "prepare", "commit" or "rollback"
+	Op  string // "begin", "statement", "prepare", "commit" or "rollback"
 	XID drivers.XID
 	Err error
 }

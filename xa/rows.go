@@ -1,6 +1,7 @@
 package xa
 
 import (
+	"context"
 	"database/sql/driver"
 	"io"
 	"reflect"
@@ -11,17 +12,18 @@ import (
 type rows struct {
 	driver.Rows
 	b       *Branch
-	release func() // of the query's context
-	closed  bool   // guarded by b.io
+	ctx     context.Context // the query's, which lasts as long as its rows
+	release func()
+	closed  bool // guarded by b.io
 }
 
 // opened takes over what a query returned. b.io is held.
-func (b *Branch) opened(r driver.Rows, err error, release func()) (driver.Rows, error) {
+func (b *Branch) opened(ctx context.Context, r driver.Rows, err error, release func()) (driver.Rows, error) {
 	if err != nil {
-		release()
-		return nil, b.explain(err)
+		defer release()
+		return nil, b.explain(ctx, err)
 	}
-	own := &rows{Rows: r, b: b, release: release}
+	own := &rows{Rows: r, b: b, ctx: ctx, release: release}
 	b.rows[own] = struct{}{}
 	return own, nil
 }
@@ -40,7 +42,7 @@ func (r *rows) end() error {
 func (r *rows) Close() error {
 	r.b.io.Lock()
 	defer r.b.io.Unlock()
-	return r.b.explain(r.end())
+	return r.b.explain(r.ctx, r.end())
 }
 
 func (r *rows) Next(dest []driver.Value) error {
@@ -53,7 +55,7 @@ func (r *rows) Next(dest []driver.Value) error {
 	if err == io.EOF {
 		return err
 	}
-	return r.b.explain(err)
+	return r.b.explain(r.ctx, err)
 }
 
 func (r *rows) HasNextResultSet() bool {

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/internal/memdb"
 	"github.com/xasql/xasql/recovery"
 	"github.com/xasql/xasql/txlog"
@@ -127,6 +128,40 @@ func TestTimeoutEndsARunningStatement(t *testing.T) {
 		}
 		if err := tx.Commit(w.Context()); !errors.Is(err, xa.ErrRolledBack) || !errors.Is(err, context.DeadlineExceeded) {
 			w.Errorf("Commit after the timeout: %v", err)
+		}
+	})
+}
+
+// P10: a statement that cost the branch its connection can't be forgotten, and its outcome is not unknown.
+func TestSwallowedCancellationRollsBack(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		err := m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
+			w.put(tx, "orders", "k", "v")
+			b, err := tx.Branch(ctx, "orders")
+			if err != nil {
+				return err
+			}
+			w.orders.Fail(memdb.OpStatement, memdb.Fault{Hang: true})
+			brief, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			b.ExecContext(brief, "PUT k w") // the error is ignored
+			return nil
+		})
+		if !errors.Is(err, xa.ErrRolledBack) || errors.Is(err, xa.ErrOutcomeUnknown) {
+			w.Errorf("got %v", err)
+		}
+	})
+}
+
+// An application that sends COMMIT as SQL decides alone.
+func TestBranchThatIsCommittedAtRollbackIsHeuristic(t *testing.T) {
+	run(t, func(w *world) {
+		w.open()
+		w.orders.Fail(memdb.OpRollback, memdb.Fault{After: true, Err: drivers.ErrCommitted})
+		err := w.fail(errors.New("not enough money"))
+		if !errors.Is(err, xa.ErrHeuristic) || errors.Is(err, xa.ErrRolledBack) {
+			w.Errorf("got %v", err)
 		}
 	})
 }
