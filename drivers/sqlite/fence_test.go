@@ -79,6 +79,30 @@ func TestFenceKeepsUnawareWritersOut(t *testing.T) {
 	}
 }
 
+// TestEveryTableIsFenced, whatever its name was before.
+func TestEveryTableIsFenced(t *testing.T) {
+	path, db := newFile(t, `CREATE TABLE t(a)`, `CREATE TABLE "odd "" name"(a)`)
+	prepareOne := func(gtrid string) (end func()) {
+		conn, b := branchOn(t, db, gtrid, nil)
+		run(t, conn, `INSERT INTO t VALUES (1)`)
+		wantPrepared(t, b)
+		discard(conn)
+		return func() { wantIs(t, New().RollbackPrepared(t.Context(), db, xid(gtrid))) }
+	}
+	prepareOne("first")()
+	run(t, db, `ALTER TABLE t RENAME TO was_t`, `CREATE TABLE T(a)`, `CREATE TABLE late(a)`)
+	end := prepareOne("second")
+	for _, table := range []string{`t`, `was_t`, `late`, `"odd "" name"`} {
+		if out := unaware(t, path)(`INSERT INTO ` + table + ` VALUES (2)`); !strings.Contains(out, "xasql") {
+			t.Errorf("%s has no fence: %q", table, out)
+		}
+	}
+	end()
+	if n := one(t, db, `SELECT count(*) FROM sqlite_schema WHERE name LIKE '\_xa\_fence%' ESCAPE '\'`); n != "12" {
+		t.Errorf("%s triggers for 4 tables", n)
+	}
+}
+
 // TestChangedAroundTheFenceIsNotOverwritten: what the triggers don't stop is found at the commit.
 func TestChangedAroundTheFenceIsNotOverwritten(t *testing.T) {
 	for _, c := range []struct {

@@ -28,16 +28,30 @@ CREATE TABLE IF NOT EXISTS main._xa_outcome(xid TEXT PRIMARY KEY, outcome TEXT N
 const fenceMessage = "this database holds a transaction that xasql has prepared (SELECT xid FROM _xa_prepared): " +
 	"no writes until it is committed or rolled back: see xa-recover"
 
-// fences returns the triggers that keep writers out of the table while a branch is in doubt: everyone's, for as long as the
-// table exists, since only the engine can stop a program that knows nothing of this package.
-func (t *table) fences() map[string]string {
-	all := map[string]string{}
-	for _, event := range []string{"insert", "update", "delete"} {
-		name := prefix + "fence_" + event + "_" + t.Name
-		all[name] = fmt.Sprintf("CREATE TRIGGER main.%s BEFORE %s ON %s WHEN EXISTS (SELECT 1 FROM _xa_prepared) BEGIN SELECT RAISE(ABORT, %s); END",
-			quote(name), strings.ToUpper(event), quote(t.Name), literal(fenceMessage))
+// fence is a trigger that keeps writers out of a table while a branch is in doubt: everyone's, for as long as the table
+// exists, since only the engine can stop a program that knows nothing of this package.
+type fence struct {
+	table string
+	event string // insert, update or delete
+}
+
+func fenceEvents() []string { return []string{"insert", "update", "delete"} }
+
+func (f fence) name() string { return prefix + "fence_" + f.event + "_" + f.table }
+
+// fenceEvent returns the event of a fence's trigger. Its table is not read from the name: that may have been renamed since.
+func fenceEvent(name string) (string, bool) {
+	for _, event := range fenceEvents() {
+		if strings.HasPrefix(name, fence{event: event}.name()) {
+			return event, true
+		}
 	}
-	return all
+	return "", false
+}
+
+func (f fence) create(name string) string {
+	return fmt.Sprintf("CREATE TRIGGER main.%s BEFORE %s ON %s WHEN EXISTS (SELECT 1 FROM _xa_prepared) BEGIN SELECT RAISE(ABORT, %s); END",
+		quote(name), strings.ToUpper(f.event), quote(f.table), literal(fenceMessage))
 }
 
 // missing returns what must be made before the file can hold a prepared branch.
@@ -50,10 +64,16 @@ func (sc *schema) missing() []string {
 		}
 	}
 	for _, t := range sc.tables {
-		for name, sql := range t.fences() {
-			if !sc.objects[name] {
-				all = append(all, sql)
+		for _, event := range fenceEvents() {
+			f := fence{t.Name, event}
+			if sc.fenced[fence{strings.ToLower(t.Name), event}] {
+				continue
 			}
+			name := f.name()
+			for sc.objects[strings.ToLower(name)] { // of a table that had this name before
+				name += "_"
+			}
+			all = append(all, f.create(name))
 		}
 	}
 	return all
@@ -95,9 +115,6 @@ func (c *connections) of(id connID) *facts {
 // facts returns what is known of the connection, once its file is fit for branches.
 func (s session) facts() (*facts, error) {
 	f := known.of(s.id)
-	if f.file != (fileID{}) {
-		return f, nil
-	}
 	path := s.raw.GetFilename("main")
 	if path == "" {
 		return nil, fmt.Errorf("%w: an in-memory or temporary database can't hold a prepared branch: use a file", drivers.ErrNotSupported)
@@ -109,7 +126,9 @@ func (s session) facts() (*facts, error) {
 	if text(mode) != "wal" {
 		return nil, fmt.Errorf("%w: the database's journal mode is %s: %s", drivers.ErrNotSupported, text(mode), walHint)
 	}
-	f.file = identify(path)
+	if f.file == (fileID{}) {
+		f.file = identify(path)
+	}
 	return f, nil
 }
 

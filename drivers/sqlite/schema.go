@@ -16,7 +16,8 @@ type schema struct {
 	views    []string
 	sequence bool              // there is a sqlite_sequence
 	triggers bool              // there are triggers that are not ours
-	objects  map[string]bool   // our own tables and triggers that are there
+	objects  map[string]bool   // the names of our own tables and triggers, in lower case
+	fenced   map[fence]bool    // the fence's triggers that are there, likewise
 	cannot   map[string]string // why a table can't be written in a branch
 }
 
@@ -60,8 +61,8 @@ type indexTerm struct {
 
 // readSchema reads the schema in the current transaction.
 func (s session) readSchema(version int64) (*schema, error) {
-	sc := &schema{version: version, objects: map[string]bool{}, cannot: map[string]string{}}
-	master, err := s.query("SELECT type, name, coalesce(sql, '') FROM main.sqlite_schema")
+	sc := &schema{version: version, objects: map[string]bool{}, fenced: map[fence]bool{}, cannot: map[string]string{}}
+	master, err := s.query("SELECT type, name, coalesce(sql, ''), tbl_name FROM main.sqlite_schema")
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +71,10 @@ func (s session) readSchema(version int64) (*schema, error) {
 		kind, name, sql := text(r[0]), text(r[1]), text(r[2])
 		switch {
 		case strings.HasPrefix(name, prefix):
-			sc.objects[name] = true
+			sc.objects[strings.ToLower(name)] = true
+			if event, ok := fenceEvent(name); ok && kind == "trigger" {
+				sc.fenced[fence{strings.ToLower(text(r[3])), event}] = true
+			}
 		case kind == "trigger":
 			sc.triggers = true
 		case kind == "view":
