@@ -4,11 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	_ "github.com/mattn/go-sqlite3"
 
@@ -34,8 +37,15 @@ type database struct {
 	server *engines.Server // nil: SQLite
 }
 
-// newBank makes a bank with one database of each engine; an engine may come several times.
+// newBank makes a bank with one database of each engine; an engine may come several times. Its programs work as the servers'
+// administrators.
 func newBank(t *testing.T, es ...engines.Engine) *bank {
+	t.Helper()
+	return newBankOf(t, func(s *engines.Server) string { return s.NewDatabase(t) }, es...)
+}
+
+// newBankOf makes a bank with the databases whose URLs newDatabase returns.
+func newBankOf(t *testing.T, newDatabase func(*engines.Server) string, es ...engines.Engine) *bank {
 	t.Helper()
 	dir := t.TempDir()
 	b := &bank{log: filepath.Join(dir, "log"), told: filepath.Join(dir, "told")}
@@ -45,7 +55,7 @@ func newBank(t *testing.T, es ...engines.Engine) *bank {
 			d.url = "sqlite:" + filepath.Join(dir, d.name+".db")
 		} else {
 			d.server = e.Server(t)
-			d.url = d.server.NewDatabase(t)
+			d.url = newDatabase(d.server)
 		}
 		db := d.open(t)
 		err := ledger.Create(t.Context(), db)
@@ -108,6 +118,35 @@ func (b *bank) startRecover(t *testing.T, args ...string) *process {
 	return startProgram(t, b.env(), nil, "xa-recover", args...)
 }
 
+// awaitTold returns when the running program has told this outcome of a transfer.
+func (b *bank) awaitTold(t *testing.T, want ledger.Outcome) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.Now().Add(time.Minute); ; <-tick.C {
+		if slices.Contains(slices.Collect(maps.Values(b.readTold(t))), want) {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("no transfer was told as %s within a minute", want)
+		}
+	}
+}
+
+func (b *bank) readTold(t *testing.T) ledger.Told {
+	t.Helper()
+	told := ledger.Told{}
+	f, err := os.Open(b.told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := told.Read(f); err != nil {
+		t.Fatal(err)
+	}
+	return told
+}
+
 // awaitQuiet returns when the databases have noticed that killed programs are gone: a statement that was on its way
 // may take effect until then.
 func (b *bank) awaitQuiet(t *testing.T) {
@@ -123,15 +162,7 @@ func (b *bank) awaitQuiet(t *testing.T) {
 // and what the log has not settled. It returns the books by resource, and what was told.
 func (b *bank) check(t *testing.T) (map[string]ledger.Book, ledger.Told) {
 	t.Helper()
-	told := ledger.Told{}
-	f, err := os.Open(b.told)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := told.Read(f); err != nil {
-		t.Fatal(err)
-	}
+	told := b.readTold(t)
 	id := b.checkLog(t)
 	books := map[string]ledger.Book{}
 	for _, d := range b.databases {
