@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"time"
+	"slices"
 
 	"github.com/xasql/xasql/drivers"
 )
@@ -40,30 +40,49 @@ func (*Driver) Begin(ctx context.Context, conn *sql.Conn, xid drivers.XID, opts 
 }
 
 // Prepared lists the prepared transactions of the database that db is connected to, whoever prepared them.
-// PostgreSQL lets every role see them all. Those of the server's other databases are not listed.
+// PostgreSQL lets every role see them all. Those of the server's other databases are not listed. A branch of ours whose PREPARE
+// TRANSACTION a session is just executing is listed as held, if the role may see that session: its client may be dead, and
+// the branch in doubt a moment later (rule P2).
 func (*Driver) Prepared(ctx context.Context, db *sql.DB) ([]drivers.Prepared, error) {
 	conn, err := connect(ctx, db)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	rows, err := conn.QueryContext(ctx, `SELECT gid, prepared, owner::text FROM pg_catalog.pg_prepared_xacts
-		WHERE database = pg_catalog.current_database()`)
+	// First who is at it, then what is there: one that gets ready in between is found by the second look.
+	preparing, err := list(ctx, conn, preparingSQL)
+	if err != nil {
+		return nil, err
+	}
+	prepared, err := list(ctx, conn, preparedSQL)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range preparing {
+		if p.Raw == "" && !slices.ContainsFunc(prepared, func(q drivers.Prepared) bool { return q.XID == p.XID }) {
+			p.Held = true
+			prepared = append(prepared, p)
+		}
+	}
+	return prepared, nil
+}
+
+// list reads rows of gid, time and owner.
+func list(ctx context.Context, conn *sql.Conn, query string) ([]drivers.Prepared, error) {
+	rows, err := conn.QueryContext(ctx, query)
 	if err != nil {
 		return nil, mapError(stepList, err)
 	}
 	defer rows.Close()
 	var list []drivers.Prepared
 	for rows.Next() {
-		var gid, owner string
-		var at time.Time
-		if err := rows.Scan(&gid, &at, &owner); err != nil {
+		var gid string
+		var p drivers.Prepared
+		if err := rows.Scan(&gid, &p.At, &p.Owner); err != nil {
 			return nil, mapError(stepList, err)
 		}
-		p := drivers.Prepared{At: at, Owner: owner}
-		if xid, ok := parseGID(gid); ok {
-			p.XID = xid
-		} else {
+		var ok bool
+		if p.XID, ok = parseGID(gid); !ok {
 			p.Raw = gid
 		}
 		list = append(list, p)

@@ -122,3 +122,11 @@ func ask(ctx context.Context, conn *sql.Conn, step step, query string, dest ...a
 	}
 	return mapError(step, conn.QueryRowContext(ctx, query).Scan(dest...))
 }
+
+const preparedSQL = `SELECT gid, prepared, owner::text FROM pg_catalog.pg_prepared_xacts
+	WHERE database = pg_catalog.current_database()`
+
+// preparingSQL finds sessions that execute prepareSQL; of other roles' sessions only a superuser sees what they execute.
+const preparingSQL = `SELECT pg_catalog.split_part(query, '''', 2), query_start, usename::text FROM pg_catalog.pg_stat_activity
+	WHERE datname = pg_catalog.current_database() AND state = 'active' AND pid <> pg_catalog.pg_backend_pid()
+	AND pg_catalog.starts_with(query, '` + guard + `PREPARE TRANSACTION ''')`
