@@ -141,5 +141,5 @@ type Prepared struct {
 	Raw   string    // a stranger's own text, where it is no XID
 	At    time.Time // when it was prepared
 	Owner string    // the database user who prepared it
-	Held  bool      // a live session still holds it: nobody else can finish it yet
+	Held  bool      // a live session still holds it, or is only about to have it prepared: nobody else can finish it yet
 }

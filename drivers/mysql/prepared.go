@@ -12,7 +12,7 @@ import (
 )
 
 // Prepared implements drivers.Driver. It lists the branches of the whole server, whichever schema they
-// changed, and takes a second round trip to tell which of ours are held.
+// changed, with two more round trips: for those of ours that are about to be prepared, and to tell which of ours are held.
 func (engine) Prepared(ctx context.Context, db *sql.DB) ([]drivers.Prepared, error) {
 	list, err := listAndHeld(ctx, db)
 	if err != nil {
@@ -27,6 +27,11 @@ func listAndHeld(ctx context.Context, db *sql.DB) ([]drivers.Prepared, error) {
 		return nil, translate(err)
 	}
 	defer conn.Close()
+	// First who is at it, then what is there: one that gets ready in between is found by the second look.
+	busy, err := preparing(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
 	list, err := list(ctx, conn)
 	if err != nil {
 		return nil, err
@@ -34,7 +39,7 @@ func listAndHeld(ctx context.Context, db *sql.DB) ([]drivers.Prepared, error) {
 	if err := markHeld(ctx, conn, list); err != nil {
 		return nil, err
 	}
-	return list, nil
+	return merge(list, busy), nil
 }
 
 // list reads XA RECOVER. Its data column is binary, whatever the connection's character set is.
