@@ -55,6 +55,8 @@ func features() []scenario {
 		{"strict", "", []string{`CREATE TABLE t(a INT, b REAL, c TEXT, d BLOB, e ANY) STRICT`}, []string{`INSERT INTO t VALUES (1, 2, '3', x'04', 5.0), (2, 1.5, '', x'', '5')`, `INSERT INTO t VALUES ('no', 1, 1, 1, 1)`}},
 		{"unique values swapped", "", []string{`CREATE TABLE t(id INTEGER PRIMARY KEY, u INT UNIQUE)`, `INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)`}, []string{`UPDATE t SET u = -u`, `UPDATE t SET u = 2 WHERE id = 1`, `UPDATE t SET u = 3 WHERE id = 2`, `UPDATE t SET u = 1 WHERE id = 3`}},
 		{"keys swapped", "", []string{`CREATE TABLE t(id INTEGER PRIMARY KEY, v)`, `INSERT INTO t VALUES (1, 'a'), (2, 'b')`}, []string{`UPDATE t SET id = -id`, `UPDATE t SET id = id + 3`}},
+		{"keys moved", "", []string{`CREATE TABLE t(id INTEGER PRIMARY KEY, v)`, `INSERT INTO t VALUES (1, 'a'), (2, 'b')`, `CREATE TABLE w(k PRIMARY KEY, v) WITHOUT ROWID`, `INSERT INTO w VALUES (1, 'a'), (2, 'b')`},
+			[]string{`UPDATE t SET id = id + 10`, `UPDATE w SET k = k + 10`}},
 		{"delete without where", "", []string{`CREATE TABLE t(a)`, `WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 500) INSERT INTO t SELECT i FROM s`}, []string{`DELETE FROM t`, `INSERT INTO t VALUES ('new')`}},
 		{"columns named rowid", "", []string{`CREATE TABLE t(rowid TEXT, "_rowid_" INT, "we""ird name" INT)`, `INSERT INTO t VALUES ('a', 1, 2)`}, []string{`INSERT INTO t VALUES ('b', 3, 4)`, `UPDATE t SET rowid = 'c', "we""ird name" = 9`}},
 		{"odd table names", "", []string{`CREATE TABLE "select ""x' -- y"(a PRIMARY KEY)`, `INSERT INTO "select ""x' -- y" VALUES (1)`}, []string{`INSERT INTO "select ""x' -- y" VALUES (2)`, `DELETE FROM "SELECT ""X' -- Y" WHERE a = 1`}},

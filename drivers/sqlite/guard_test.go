@@ -185,6 +185,26 @@ func TestStatementsAfterSQLiteEndedTheTransactionNeverTakeEffect(t *testing.T) {
 	}
 }
 
+// TestCompiledStatementDoesNotAutocommit where no rolled back trigger has expired it, so that only the commit hook is left.
+func TestCompiledStatementDoesNotAutocommit(t *testing.T) {
+	_, db := newFile(t, `CREATE VIEW v AS SELECT 1 AS a`, `CREATE TRIGGER tr INSTEAD OF INSERT ON v BEGIN SELECT RAISE(ROLLBACK, 'no'); END`)
+	conn, b := branchOn(t, db, "x", nil)
+	early, err := conn.PrepareContext(t.Context(), `PRAGMA user_version = 9`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer early.Close()
+	_, err = conn.ExecContext(t.Context(), `INSERT INTO v VALUES (1)`)
+	wantIs(t, b.(explainer).Explain(err), drivers.ErrRolledBack)
+	_, err = early.ExecContext(t.Context())
+	wantIs(t, b.(explainer).Explain(err), drivers.ErrRolledBack)
+	if got := one(t, db, `PRAGMA user_version`); got != "0" {
+		t.Errorf("user_version = %s was committed by itself", got)
+	}
+	_, err = b.Prepare(t.Context())
+	wantIs(t, err, drivers.ErrRolledBack)
+}
+
 // TestNothingJoinsAPreparedBranch: what runs on its connection after Prepare is not in the record, and so must not run.
 func TestNothingJoinsAPreparedBranch(t *testing.T) {
 	_, db := newFile(t, `CREATE TABLE t(a)`)

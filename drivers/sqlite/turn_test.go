@@ -4,10 +4,11 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -37,10 +38,6 @@ func until(t *testing.T, done func() bool) {
 
 func TestBranchesOnAFileGoFirstComeFirstServed(t *testing.T) {
 	path, db := newFile(t, `CREATE TABLE t(a)`)
-	link := filepath.Join(t.TempDir(), "link.db")
-	if err := os.Link(path, link); err != nil {
-		t.Fatal(err)
-	}
 	_, first := branchOn(t, db, "first", nil)
 	var mu sync.Mutex
 	var order []int
@@ -48,7 +45,6 @@ func TestBranchesOnAFileGoFirstComeFirstServed(t *testing.T) {
 	for i := range 8 {
 		pool := db
 		if i%2 == 1 {
-			pool = open(t, "../"+filepath.Base(filepath.Dir(path))+"/"+filepath.Base(path), "")
 			pool = open(t, filepath.Dir(path)+"/./"+filepath.Base(path), "") // another spelling of the same file
 		}
 		wg.Go(func() {
@@ -188,6 +184,89 @@ func TestPreparedBranchOfALiveProcessIsHeld(t *testing.T) {
 	list, err := New().Prepared(t.Context(), db)
 	if err != nil || len(list) != 0 {
 		t.Errorf("%v, %v", list, err)
+	}
+}
+
+// TestPreparedBranchWithoutTheLockIsHeldToo: its session could not go on holding the file, and only this process knows of it.
+func TestPreparedBranchWithoutTheLockIsHeldToo(t *testing.T) {
+	for _, commit := range []bool{true, false} {
+		path, db := newFile(t, `CREATE TABLE t(a)`)
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		b, err := driver{hook: func(step string) {
+			if step == "record committed" {
+				cancel()
+			}
+		}}.Begin(ctx, conn, xid("x"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, conn, `INSERT INTO t VALUES (1)`)
+		if vote, err := b.Prepare(ctx); vote != drivers.VotePrepared || err != nil {
+			t.Fatalf("Prepare: %v, %v", vote, err)
+		}
+		if out := unaware(t, path)(`INSERT INTO t VALUES (2)`); !strings.Contains(out, "xasql") {
+			t.Errorf("a writer meets %q, want the fence: is the branch not without its lock?", out)
+		}
+		wantIs(t, New().CommitPrepared(t.Context(), db, xid("x")), drivers.ErrHeld)
+		wantIs(t, New().RollbackPrepared(t.Context(), db, xid("x")), drivers.ErrHeld)
+		want := "0"
+		if commit {
+			wantIs(t, b.Commit(t.Context()))
+			want = "1"
+		} else {
+			wantIs(t, b.Rollback(t.Context()))
+		}
+		if got := one(t, conn, `SELECT count(*) FROM t`); got != want {
+			t.Errorf("%s rows, want %s", got, want)
+		}
+		run(t, conn, `INSERT INTO t VALUES (2)`)
+		conn.Close()
+	}
+}
+
+// loseLock undoes a branch's rehearsal, as if it could not have begun.
+func loseLock(t *testing.T, b drivers.Branch) {
+	t.Helper()
+	own := b.(*branch)
+	err := own.within(func(s session) error {
+		s.pause()
+		if err := s.undo(); err != nil {
+			return err
+		}
+		own.state = stateRecorded
+		return s.guard(guardSealed, nil)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCommitOfABranchThatSomebodyFinishedTellsItsOutcome, where another process could finish it.
+func TestCommitOfABranchThatSomebodyFinishedTellsItsOutcome(t *testing.T) {
+	for _, c := range []struct {
+		then           string
+		commit, revert error
+	}{{"commit", nil, drivers.ErrCommitted}, {"rollback", drivers.ErrRolledBack, nil}} {
+		for _, commit := range []bool{true, false} {
+			path, db := newFile(t, `CREATE TABLE t(a)`)
+			conn, b := branchOn(t, db, "x", nil)
+			run(t, conn, `INSERT INTO t VALUES (1)`)
+			wantPrepared(t, b)
+			loseLock(t, b)
+			spawn(t, script{DSN: dsn(path, ""), XID: xid("x"), Then: c.then})
+			finish, want := b.Rollback, c.revert
+			if commit {
+				finish, want = b.Commit, c.commit
+			}
+			if err := finish(t.Context()); !errors.Is(err, want) {
+				t.Errorf("%s by another process, then commit=%v: %v, want %v", c.then, commit, err, want)
+			}
+			run(t, conn, `INSERT INTO t VALUES (2)`) // the connection is clean all the same
+		}
 	}
 }
 
