@@ -46,15 +46,15 @@ func TestKilledApplicationLeavesAllOrNothingOnEveryPair(t *testing.T) {
 }
 
 // crashAndRecover kills the application in its second transfer, recovers, and checks.
-func (b *bank) crashAndRecover(t *testing.T, c crash, prefix string, recover func(t *testing.T, prefix string)) {
+func (b *bank) crashAndRecover(t *testing.T, c crash, prefix string, way func(t *testing.T, prefix string)) {
 	t.Helper()
 	b.start(t, "-prefix", prefix, "-count", "2", "-kill", c.point, "-after", "1").want(t, -1)
 	if strings.HasPrefix(c.point, "prepare-") {
 		// The other branch's PREPARE may still be on its way. A recovery that comes first finds nothing of it; this
-		// program is not about how often an operator's cron job runs.
+		// test is not about how often an operator's cron job runs.
 		b.awaitQuiet(t)
 	}
-	recover(t, prefix)
+	way(t, prefix)
 	books, told := b.check(t)
 	id := prefix + "-2"
 	if told[prefix+"-1"] != ledger.Committed || told[id] != ledger.Begun {
