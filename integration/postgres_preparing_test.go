@@ -2,6 +2,7 @@ package integration
 
 import (
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -49,7 +50,7 @@ func TestPostgresPrepareThatIsUnderWayIsListedAndWaitedFor(t *testing.T) {
 			return len(list) == 1 && list[0].XID == xid && list[0].Held
 		})
 
-		resolver := recovery.Resolver{Log: log, HeldWait: 50 * time.Millisecond,
+		resolver := recovery.Resolver{Log: log, HeldWait: 50 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
 			Resources: []drivers.Resource{{Name: "orders", DB: f.admin, Driver: f.driver}}}
 		report, err := resolver.Resolve(f.Context())
 		if err != nil || report.InDoubt() != 1 || report.Clean() {

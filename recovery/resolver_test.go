@@ -24,13 +24,9 @@ import (
 // bench is a log and two databases, in a synctest bubble.
 type bench struct {
 	*testing.T
-	log    *logtest.Memory
-	dbs    map[string]*memdb.DB
-	r      recovery.Resolver
-	events struct {
-		sync.Mutex
-		lines []string
-	}
+	log *logtest.Memory
+	dbs map[string]*memdb.DB
+	r   recovery.Resolver
 }
 
 func run(t *testing.T, f func(b *bench)) {

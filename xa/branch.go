@@ -117,10 +117,10 @@ func (b *Branch) started(ctx context.Context) error {
 	select {
 	case <-b.ready:
 	case <-ctx.Done():
-		return fmt.Errorf("xa: %s: %w", b.tx.id, context.Cause(ctx))
+		return &Error{ID: b.tx.id, Outcome: context.Cause(ctx)}
 	}
 	if b.err != nil {
-		return fmt.Errorf("xa: %s: %w", b.tx.id, b.err)
+		return &Error{ID: b.tx.id, Outcome: b.err}
 	}
 	return nil
 }

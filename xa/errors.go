@@ -29,20 +29,25 @@ var (
 	ErrTimeout = fmt.Errorf("transaction's timeout is over: %w", context.DeadlineExceeded)
 )
 
-// Error is what Commit, Rollback and Do return of a transaction that did not commit plainly. errors.Is finds
-// the outcome and every cause.
+// Error is what the methods of a transaction return. errors.Is finds the outcome and every cause.
 type Error struct {
 	ID      string  // the transaction's
-	Outcome error   // ErrRolledBack, ErrOutcomeUnknown or ErrHeuristic
+	Outcome error   // ErrRolledBack, ErrOutcomeUnknown, ErrHeuristic or, of a call that failed, that call's own error
 	Causes  []error // why; a *BranchError where a branch was the cause
 }
 
 // Error returns e.g. "xa: k7f3q2ma.01JD…: rolled back: prepare orders: <cause>".
-func (e *Error) Error() string {
-	s := fmt.Sprintf("xa: %s: %v", e.ID, e.Outcome)
+func (e *Error) Error() string { return "xa: " + e.ID + ": " + e.text() }
+
+// text is Error without what the error of a transaction that it is a cause of says already.
+func (e *Error) text() string {
+	s := e.Outcome.Error()
 	texts := make([]string, len(e.Causes))
-	for i, c := range e.Causes {
-		texts[i] = c.Error()
+	for i, cause := range e.Causes {
+		texts[i] = cause.Error()
+		if inner, ok := cause.(*Error); ok && inner.ID == e.ID {
+			texts[i] = inner.text()
+		}
 	}
 	if len(texts) > 0 {
 		s += ": " + strings.Join(texts, "; ")

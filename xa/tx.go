@@ -77,7 +77,7 @@ func (t *Tx) ID() string { return t.id }
 func (t *Tx) Branch(ctx context.Context, resource string) (*Branch, error) {
 	r, err := t.m.resource(resource)
 	if err != nil {
-		return nil, fmt.Errorf("xa: %s: %w", t.id, err)
+		return nil, &Error{ID: t.id, Outcome: err}
 	}
 	t.mu.Lock()
 	if t.state != active {
@@ -96,7 +96,7 @@ func (t *Tx) Branch(ctx context.Context, resource string) (*Branch, error) {
 
 	if err := b.start(ctx); err != nil {
 		t.SetRollbackOnly(err)
-		return nil, fmt.Errorf("xa: %s: %w", t.id, err)
+		return nil, &Error{ID: t.id, Outcome: err}
 	}
 	return b, nil
 }

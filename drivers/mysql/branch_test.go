@@ -258,7 +258,7 @@ func TestCleanUpOutlastsItsCallerByTheGraceOnly(t *testing.T) {
 		if err := ctx.Err(); err != nil {
 			t.Errorf("within the grace: %v", err)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if ctx.Err() == nil {
 			t.Errorf("still alive after the grace")

@@ -34,7 +34,7 @@ balances() {
 export CGO_CFLAGS="${CGO_CFLAGS--O0}"
 
 mkdir -p "$dir"
-rm -rf "$dir/bin" "$dir/xalog" "$dir"/berlin.db* "$dir"/paris.db*
+rm -rf "${dir:?}/bin" "$dir/xalog" "$dir"/berlin.db* "$dir"/paris.db*
 
 say "Build the program that moves money, and the recovery command. (The first time, SQLite is compiled, which takes a while.)"
 expect 0 go build -o "$dir/bin/" ./examples/transfer ./cmd/xa-recover

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -322,11 +321,4 @@ func (m *memFS) total(op string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.counts[op]
-}
-
-func (m *memFS) segments() []string {
-	names, _ := m.List()
-	names = slices.DeleteFunc(names, func(n string) bool { return !strings.HasSuffix(n, segmentSuffix) })
-	slices.Sort(names)
-	return names
 }
