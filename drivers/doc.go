@@ -16,7 +16,7 @@
 //   - [Identifier]: which database is this
 //   - [SessionEnder]: end a session that holds a prepared branch hostage
 //
-// A Branch may also implement [ReadOnlyBranch].
+// A Branch may also implement [ReadOnlyBranch] and [Explainer].
 //
 // # Conformance
 //

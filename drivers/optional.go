@@ -89,3 +89,11 @@ type ReadOnlyBranch interface {
 	// ReadOnly reports true only if Prepare would vote VoteReadOnly. The application's statements are over when it is called.
 	ReadOnly(ctx context.Context) (bool, error)
 }
+
+// Explainer is implemented by branches that can tell more of a statement's error than the engine does: which rule refused it, or
+// that the engine has ended the transaction.
+type Explainer interface {
+	// Explain returns the error that the application should see for err, which a statement of the branch returned: it may be
+	// ErrNotSupported, with the way out, or ErrRolledBack. It asks nobody.
+	Explain(err error) error
+}

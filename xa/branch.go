@@ -171,7 +171,7 @@ func (b *Branch) explain(ctx context.Context, err error) error {
 	if c, ok := b.res.Driver.(drivers.Classifier); ok {
 		lost = lost || c.Classify(err) == drivers.ClassConnection
 	}
-	if e, ok := b.drv.(explainer); ok {
+	if e, ok := b.drv.(drivers.Explainer); ok {
 		err = e.Explain(err)
 	}
 	err = b.tx.because(notBadConn(err))
@@ -180,9 +180,6 @@ func (b *Branch) explain(ctx context.Context, err error) error {
 	}
 	return err
 }
-
-// explainer is implemented by driver branches that can tell more of a statement's error than the engine does.
-type explainer interface{ Explain(error) error }
 
 // notBadConn hides driver.ErrBadConn from errors.Is.
 func notBadConn(err error) error {

@@ -387,6 +387,14 @@ func brokenOptionally() []brokenDriver {
 				}
 				return credulousBranch{b}, nil
 			}})},
+		{"Explainer", "every error means that the branch is gone", memdb.Style{}, wrap(wrapper{
+			begin: func(next drivers.Driver, ctx context.Context, conn *sql.Conn, xid drivers.XID, opts *sql.TxOptions) (drivers.Branch, error) {
+				b, err := next.Begin(ctx, conn, xid, opts)
+				if err != nil {
+					return nil, err
+				}
+				return alarmedBranch{b}, nil
+			}})},
 	}
 }
 
@@ -413,6 +421,10 @@ func (s sessionDriver) EndSession(ctx context.Context, db *sql.DB, xid drivers.X
 type credulousBranch struct{ drivers.Branch }
 
 func (credulousBranch) ReadOnly(context.Context) (bool, error) { return true, nil }
+
+type alarmedBranch struct{ drivers.Branch }
+
+func (alarmedBranch) Explain(error) error { return drivers.ErrRolledBack }
 
 // tick waits a little.
 func tick(ctx context.Context) {

@@ -16,6 +16,7 @@ func optionalCases() []testCase {
 		{"Identifier", "IdentityIsStable", identifier},
 		{"SessionEnder", "EndsTheSessionNotTheBranch", sessionEnder},
 		{"ReadOnlyBranch", "AgreesWithPrepare", readOnlyBranch},
+		{"Explainer", "KeepsTheErrorAndNamesTheRefusal", explainer},
 	}
 }
 
@@ -176,5 +177,32 @@ func readOnlyBranch(r *run) {
 			r.rollback(b)
 		}
 		discard(b.conn)
+	}
+}
+
+func explainer(r *run) {
+	b := r.begin(nil)
+	defer func() {
+		r.rollback(b)
+		discard(b.conn)
+	}()
+	e, ok := b.Branch.(drivers.Explainer)
+	if !ok {
+		r.lacks("Explainer")
+		return
+	}
+	r.write(b)
+	other := errors.New("an error of the application's own")
+	if err := e.Explain(other); !errors.Is(err, other) || errors.Is(err, drivers.ErrRolledBack) {
+		r.Errorf("Explain of an error that says nothing about an active branch: %v", err)
+	}
+	for _, statement := range r.Refused {
+		_, err := b.conn.ExecContext(r.ctx, statement)
+		if err == nil {
+			continue // then Prepare refuses, see D10
+		}
+		if why := e.Explain(err); !errors.Is(why, drivers.ErrNotSupported) || why.Error() == err.Error() {
+			r.Errorf("%q is refused with %v, and explained by %v, want %q and the way out", statement, err, why, drivers.ErrNotSupported)
+		}
 	}
 }
