@@ -87,8 +87,10 @@ func (b *branch) begin(ctx context.Context) error {
 	}
 	err := within(b.conn, func(s session) (err error) {
 		b.id = s.id
-		b.facts, err = s.facts()
-		return err
+		if b.facts, err = s.facts(); err != nil {
+			return err
+		}
+		return b.fit(s)
 	})
 	if err != nil {
 		return err
@@ -115,9 +117,6 @@ func (b *branch) holdsReads() bool { return b.opts.Isolation == sql.LevelSeriali
 
 // start begins the transaction and puts the guard on.
 func (b *branch) start(ctx context.Context, s session) error {
-	if err := b.fit(s); err != nil {
-		return err
-	}
 	b.rowid = s.lastRowid()
 	if !b.writes() {
 		if err := s.exec("BEGIN; SAVEPOINT " + savepoint); err != nil {
@@ -249,6 +248,12 @@ func (b *branch) leave(s session) error {
 		turns.give(b.turn)
 	}
 	return nil
+}
+
+// block undoes the transaction of a branch that could not be finished, and lets nothing more through on its connection, which
+// the caller should discard.
+func (b *branch) block(s session, cause error) error {
+	return errors.Join(cause, s.undo(), s.bridge.guard(guardSealed, nil))
 }
 
 // within calls f with the session of the branch's connection.

@@ -1,59 +1,8 @@
 //go:build cgo && (linux || darwin)
 
 #include "bridge.h"
+#include "engine.h"
 #include <pthread.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-// SQLite's public interface, as far as it is used. Nothing of SQLite is compiled here: the symbols are those of the
-// copy that github.com/mattn/go-sqlite3 has put into the program, so that there is only one of it (two would
-// drop each other's file locks).
-typedef struct sqlite3 sqlite3;
-typedef struct sqlite3_stmt sqlite3_stmt;
-typedef struct sqlite3_context sqlite3_context;
-typedef struct sqlite3_value sqlite3_value;
-typedef struct sqlite3_file sqlite3_file;
-typedef long long i64;
-extern int sqlite3_auto_extension(void (*)(void));
-extern int sqlite3_create_function_v2(sqlite3 *, const char *, int, int, void *, void (*)(sqlite3_context *, int, sqlite3_value **),
-	void (*)(sqlite3_context *, int, sqlite3_value **), void (*)(sqlite3_context *), void (*)(void *));
-extern int sqlite3_db_config(sqlite3 *, int, ...);
-extern int sqlite3_db_status(sqlite3 *, int, int *, int *, int);
-extern int sqlite3_busy_timeout(sqlite3 *, int);
-extern i64 sqlite3_last_insert_rowid(sqlite3 *);
-extern void sqlite3_set_last_insert_rowid(sqlite3 *, i64);
-extern int sqlite3_get_autocommit(sqlite3 *);
-extern int sqlite3_db_readonly(sqlite3 *, const char *);
-extern sqlite3_stmt *sqlite3_next_stmt(sqlite3 *, sqlite3_stmt *);
-extern int sqlite3_stmt_busy(sqlite3_stmt *);
-extern int sqlite3_set_authorizer(sqlite3 *, int (*)(void *, int, const char *, const char *, const char *, const char *), void *);
-extern void *sqlite3_commit_hook(sqlite3 *, int (*)(void *), void *);
-extern int sqlite3_file_control(sqlite3 *, const char *, int, void *);
-extern void *sqlite3_user_data(sqlite3_context *);
-extern int sqlite3_value_type(sqlite3_value *);
-extern i64 sqlite3_value_int64(sqlite3_value *);
-extern double sqlite3_value_double(sqlite3_value *);
-extern const unsigned char *sqlite3_value_text(sqlite3_value *);
-extern const void *sqlite3_value_blob(sqlite3_value *);
-extern int sqlite3_value_bytes(sqlite3_value *);
-extern void sqlite3_result_null(sqlite3_context *);
-extern void sqlite3_result_int64(sqlite3_context *, i64);
-extern void sqlite3_result_double(sqlite3_context *, double);
-extern void sqlite3_result_text(sqlite3_context *, const char *, int, void (*)(void *));
-extern void sqlite3_result_blob(sqlite3_context *, const void *, int, void (*)(void *));
-extern void sqlite3_result_zeroblob(sqlite3_context *, int);
-extern void sqlite3_result_error(sqlite3_context *, const char *, int);
-extern void sqlite3_result_error_nomem(sqlite3_context *);
-extern int sqlite3_stricmp(const char *, const char *);
-extern int sqlite3_strnicmp(const char *, const char *, int);
-
-#define TRANSIENT ((void (*)(void *)) - 1)
-enum { T_INTEGER = 1, T_FLOAT, T_TEXT, T_BLOB, T_NULL };                            // sqlite3_value_type
-enum { UTF8 = 1, DETERMINISTIC = 0x800, DIRECTONLY = 0x80000 };                     // sqlite3_create_function_v2
-enum { CONFIG_FKEY = 1002, CONFIG_TRIGGER = 1003, STATUS_DEFERRED_FKS = 10 };       // sqlite3_db_config, _db_status
-enum { FILE_POINTER = 7, SHM_UNLOCK = 1, SHM_LOCK = 2, SHM_EXCLUSIVE = 8, WRITE_LOCK = 0 };
 
 // sqlite3_io_methods: public, and fixed up to version 3.
 typedef struct {
@@ -168,132 +117,6 @@ void xa_look(long long id, xa_report *out) {
 	pthread_mutex_unlock(&conns_mu);
 }
 
-// ---- values as bytes: a row's image, a key ----
-
-static void put(unsigned char **p, const void *s, size_t n) {
-	memcpy(*p, s, n);
-	*p += n;
-}
-
-// put_int and get_int are little-endian: a file may be moved to another machine.
-static void put_int(unsigned char **p, uint64_t v, int n) {
-	for (; n > 0; n--, v >>= 8) *(*p)++ = (unsigned char)v;
-}
-
-static uint64_t get_int(const unsigned char *p, int n) {
-	uint64_t v = 0;
-	while (n > 0) v = v << 8 | p[--n];
-	return v;
-}
-
-// encode writes each value as its type and its exact bytes.
-static unsigned char *encode(int argc, sqlite3_value **argv, size_t *len) {
-	size_t n = 0;
-	for (int i = 0; i < argc; i++) {
-		int t = sqlite3_value_type(argv[i]);
-		if (t == T_TEXT) sqlite3_value_text(argv[i]); // value_bytes is of the last form that was asked for
-		if (t == T_BLOB) sqlite3_value_blob(argv[i]);
-		n += 1 + (t == T_NULL ? 0 : t == T_INTEGER || t == T_FLOAT ? 8 : 4 + (size_t)sqlite3_value_bytes(argv[i]));
-	}
-	unsigned char *b = malloc(n + 1), *p = b;
-	if (!b) return 0;
-	for (int i = 0; i < argc; i++) {
-		int t = sqlite3_value_type(argv[i]);
-		*p++ = (unsigned char)t;
-		if (t == T_INTEGER) {
-			put_int(&p, (uint64_t)sqlite3_value_int64(argv[i]), 8);
-		} else if (t == T_FLOAT) {
-			double v = sqlite3_value_double(argv[i]);
-			uint64_t bits;
-			memcpy(&bits, &v, 8);
-			put_int(&p, bits, 8);
-		} else if (t != T_NULL) {
-			const void *s = t == T_TEXT ? (const void *)sqlite3_value_text(argv[i]) : sqlite3_value_blob(argv[i]);
-			size_t l = (size_t)sqlite3_value_bytes(argv[i]);
-			put_int(&p, l, 4);
-			if (l) put(&p, s, l);
-		}
-	}
-	*len = n;
-	return b;
-}
-
-static void f_encode(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
-	size_t n;
-	unsigned char *b = encode(argc, argv, &n);
-	if (!b || n > 0x7fffffff) {
-		free(b);
-		sqlite3_result_error_nomem(ctx);
-		return;
-	}
-	sqlite3_result_blob(ctx, b, (int)n, free);
-}
-
-// f_join joins images: a call takes 100 arguments at most.
-static void f_join(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
-	size_t n = 0;
-	for (int i = 0; i < argc; i++) n += (size_t)sqlite3_value_bytes(argv[i]);
-	unsigned char *b = n > 0x7fffffff ? 0 : malloc(n + 1), *p = b;
-	if (!b) {
-		sqlite3_result_error_nomem(ctx);
-		return;
-	}
-	for (int i = 0; i < argc; i++) {
-		const void *s = sqlite3_value_blob(argv[i]);
-		if (s) put(&p, s, (size_t)sqlite3_value_bytes(argv[i]));
-	}
-	sqlite3_result_blob(ctx, b, (int)n, free);
-}
-
-// f_decode(image, i) is the image's i-th value.
-static void f_decode(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
-	const unsigned char *p = sqlite3_value_blob(argv[0]);
-	const unsigned char *end = p ? p + sqlite3_value_bytes(argv[0]) : 0;
-	i64 i = sqlite3_value_int64(argv[1]);
-	while (p && p < end) {
-		int t = *p++;
-		size_t l = t == T_NULL ? 0 : 8;
-		if (t == T_TEXT || t == T_BLOB) {
-			if (end - p < 4) break;
-			l = (size_t)get_int(p, 4);
-			p += 4;
-		}
-		if (t < T_INTEGER || t > T_NULL || (size_t)(end - p) < l) break;
-		if (i-- > 0) {
-			p += l;
-			continue;
-		}
-		if (t == T_NULL) {
-			sqlite3_result_null(ctx);
-		} else if (t == T_INTEGER) {
-			sqlite3_result_int64(ctx, (i64)get_int(p, 8));
-		} else if (t == T_FLOAT) {
-			uint64_t bits = get_int(p, 8);
-			double v;
-			memcpy(&v, &bits, 8);
-			sqlite3_result_double(ctx, v);
-		} else if (t == T_TEXT) {
-			sqlite3_result_text(ctx, (const char *)p, (int)l, TRANSIENT);
-		} else if (l) {
-			sqlite3_result_blob(ctx, p, (int)l, TRANSIENT);
-		} else {
-			sqlite3_result_zeroblob(ctx, 0);
-		}
-		return;
-	}
-	sqlite3_result_error(ctx, "malformed row image in _xa_redo", -1);
-}
-
-// f_hash is the FNV-1a hash of an image, NULL of NULL.
-static void f_hash(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
-	if (sqlite3_value_type(argv[0]) == T_NULL) return;
-	const unsigned char *p = sqlite3_value_blob(argv[0]);
-	int n = sqlite3_value_bytes(argv[0]);
-	uint64_t h = 1469598103934665603ULL;
-	for (int i = 0; i < n; i++) h = (h ^ p[i]) * 1099511628211ULL;
-	sqlite3_result_int64(ctx, (i64)h);
-}
-
 // ---- capture: the functions that the triggers call ----
 
 // capturing reports whether to note a touched row, and raises an error where the statement must not go on.
@@ -338,16 +161,16 @@ static void f_touch_key(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
 	xa_conn *c = sqlite3_user_data(ctx);
 	if (!capturing(ctx, c)) return;
 	size_t n;
-	unsigned char *key = encode(argc - 1, argv + 1, &n);
+	unsigned char *key = xa_encode(argc - 1, argv + 1, &n);
 	if (!key || n > 0x7fffffff || !grow((void **)&c->keys, &c->capkeys, c->nkeys + 8 + n, 1)) {
 		free(key);
 		sqlite3_result_error_nomem(ctx);
 		return;
 	}
 	unsigned char *p = c->keys + c->nkeys;
-	put_int(&p, (uint64_t)sqlite3_value_int64(argv[0]), 4);
-	put_int(&p, n, 4);
-	put(&p, key, n);
+	xa_put_int(&p, (uint64_t)sqlite3_value_int64(argv[0]), 4);
+	xa_put_int(&p, n, 4);
+	memcpy(p, key, n);
 	c->nkeys += 8 + n;
 	free(key);
 }
@@ -571,10 +394,10 @@ static int opened(sqlite3 *db, char **message, const void *api) {
 	rc |= sqlite3_create_function_v2(db, "_xa_id", 0, UTF8 | DIRECTONLY, c, f_id, 0, 0, closed);
 	rc |= sqlite3_create_function_v2(db, "_xa_touch", -1, UTF8 | DIRECTONLY, c, f_touch, 0, 0, closed);
 	rc |= sqlite3_create_function_v2(db, "_xa_touch_key", -1, UTF8 | DIRECTONLY, c, f_touch_key, 0, 0, closed);
-	rc |= sqlite3_create_function_v2(db, "_xa_encode", -1, pure, 0, f_encode, 0, 0, 0);
-	rc |= sqlite3_create_function_v2(db, "_xa_join", -1, pure, 0, f_join, 0, 0, 0);
-	rc |= sqlite3_create_function_v2(db, "_xa_decode", 2, pure, 0, f_decode, 0, 0, 0);
-	rc |= sqlite3_create_function_v2(db, "_xa_hash", 1, pure, 0, f_hash, 0, 0, 0);
+	rc |= sqlite3_create_function_v2(db, "_xa_encode", -1, pure, 0, xa_f_encode, 0, 0, 0);
+	rc |= sqlite3_create_function_v2(db, "_xa_join", -1, pure, 0, xa_f_join, 0, 0, 0);
+	rc |= sqlite3_create_function_v2(db, "_xa_decode", 2, pure, 0, xa_f_decode, 0, 0, 0);
+	rc |= sqlite3_create_function_v2(db, "_xa_hash", 1, pure, 0, xa_f_hash, 0, 0, 0);
 	return rc ? 1 : 0;
 }
 

@@ -174,8 +174,12 @@ func (s session) prepareFile(ctx context.Context, f *facts) error {
 			}
 			f.capture = nil
 		}
+		if f.schema.complete {
+			return nil
+		}
 		missing := f.schema.missing()
 		if len(missing) == 0 {
+			f.schema.complete = true
 			return nil
 		}
 		if err := s.inDoubt(f.schema); err != nil {

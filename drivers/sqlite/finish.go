@@ -21,7 +21,7 @@ func (b *branch) Commit(ctx context.Context) error {
 			b.driver.step("committing")
 			b.state = stateRecorded // until it is known better
 			if err := s.exec("COMMIT"); err != nil {
-				return errors.Join(err, s.undo())
+				return b.block(s, err)
 			}
 			b.driver.step("committed")
 			return b.leave(s)
@@ -29,7 +29,7 @@ func (b *branch) Commit(ctx context.Context) error {
 			s.pause()
 			err := s.transact(ctx, func() error { return b.driver.finish(s, b.xid, true) })
 			if err != nil && !isOutcome(err) {
-				return err
+				return b.block(s, err)
 			}
 			return errors.Join(err, b.leave(s))
 		}
@@ -43,7 +43,7 @@ func (b *branch) CommitOnePhase(ctx context.Context) error {
 		if b.state != stateActive {
 			return errors.New("the branch is not active")
 		}
-		if err := b.close(ctx, s); err != nil {
+		if err := b.stop(ctx, s); err != nil {
 			return b.abandon(s, err)
 		}
 		// This fails where the transaction is not the one that Begin began.
@@ -61,7 +61,7 @@ func (b *branch) CommitOnePhase(ctx context.Context) error {
 				return b.abandon(s, err)
 			}
 			b.state = stateUnknown
-			return errors.Join(err, s.undo())
+			return b.block(s, err)
 		}
 		b.driver.step("committed in one phase")
 		return b.leave(s)
@@ -76,15 +76,16 @@ func (b *branch) Rollback(ctx context.Context) error {
 	ctx, cancel := cleanUp(ctx)
 	defer cancel()
 	return b.wrap("rollback", b.within(func(s session) error {
-		s.pause()
 		switch b.state {
 		case stateActive:
+			s.pause()
 			b.rowid = s.lastRowid()
 			if err := s.undo(); err != nil {
-				return err
+				return b.block(s, err)
 			}
 			return b.leave(s)
 		case stateHeld, stateRecorded:
+			s.pause()
 			s.retain()
 			defer s.release()
 			return b.remove(ctx, s)
@@ -99,7 +100,7 @@ func (b *branch) remove(ctx context.Context, s session) error {
 	defer cancel()
 	b.state = stateRecorded
 	if err := s.undo(); err != nil {
-		return err
+		return b.block(s, err)
 	}
 	b.driver.step("undone")
 	err := s.transact(ctx, func() error {
@@ -111,7 +112,7 @@ func (b *branch) remove(ctx context.Context, s session) error {
 		return err
 	})
 	if err != nil && !isOutcome(err) {
-		return err
+		return b.block(s, err)
 	}
 	return errors.Join(err, b.leave(s))
 }

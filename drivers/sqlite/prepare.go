@@ -30,7 +30,7 @@ func (b *branch) prepare(ctx context.Context, s session) (drivers.Vote, error) {
 	if b.state != stateActive {
 		return 0, errors.New("the branch is not active")
 	}
-	if err := b.close(ctx, s); err != nil {
+	if err := b.stop(ctx, s); err != nil {
 		return 0, b.abandon(s, err)
 	}
 	if !b.writes() {
@@ -57,14 +57,14 @@ func (b *branch) prepare(ctx context.Context, s session) (drivers.Vote, error) {
 	}
 	b.state = stateRecorded
 	if err != nil {
-		return 0, errors.Join(err, s.undo())
+		return 0, b.block(s, err)
 	}
 	b.driver.step("record committed")
 	return b.rehearse(ctx, s)
 }
 
-// close ends the application's part of an active branch.
-func (b *branch) close(ctx context.Context, s session) error {
+// stop ends the application's part of an active branch.
+func (b *branch) stop(ctx context.Context, s session) error {
 	s.pause()
 	b.rowid = s.lastRowid()
 	switch {
@@ -83,7 +83,7 @@ func (b *branch) close(ctx context.Context, s session) error {
 // abandon rolls the branch back before anything of it was recorded, and returns why.
 func (b *branch) abandon(s session, cause error) error {
 	if err := errors.Join(s.undo(), b.leave(s)); err != nil {
-		return errors.Join(cause, err)
+		return b.block(s, errors.Join(cause, err))
 	}
 	return fmt.Errorf("%w: %w", drivers.ErrRolledBack, cause)
 }

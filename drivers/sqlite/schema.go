@@ -18,6 +18,7 @@ type schema struct {
 	triggers bool              // there are triggers that are not ours
 	objects  map[string]bool   // the names of our own tables and triggers, in lower case
 	fenced   map[fence]bool    // the fence's triggers that are there, likewise
+	complete bool              // nothing of ours is missing
 	cannot   map[string]string // why a table can't be written in a branch
 }
 

@@ -270,6 +270,27 @@ func TestCommitOfABranchThatSomebodyFinishedTellsItsOutcome(t *testing.T) {
 	}
 }
 
+// TestConnectionOfAnUnfinishedBranchTakesNothing, even when its owner goes on with it.
+func TestConnectionOfAnUnfinishedBranchTakesNothing(t *testing.T) {
+	path, db := newFile(t, `CREATE TABLE t(a)`)
+	conn, b := branchOn(t, db, "x", nil)
+	run(t, conn, `PRAGMA user_version = 7`)
+	wantPrepared(t, b)
+	loseLock(t, b)
+	if out := unaware(t, path)(`PRAGMA user_version = 3`); out != "" {
+		t.Fatal(out)
+	}
+	wantIs(t, b.Commit(t.Context()), ErrChanged)
+	if _, err := conn.ExecContext(t.Context(), `PRAGMA user_version = 4`); !isRefused(err) {
+		t.Errorf("a statement after a Commit that failed: %v, want a refusal", err)
+	}
+	if _, err := New().Begin(t.Context(), conn, xid("next"), nil); err == nil || !strings.Contains(err.Error(), "unfinished") {
+		t.Errorf("Begin on its connection: %v", err)
+	}
+	wantIs(t, b.Rollback(t.Context()))
+	run(t, conn, `PRAGMA user_version = 4`)
+}
+
 // TestRecordOfALaterVersionIsLeftAlone: what can't be read must not be applied in part.
 func TestRecordOfALaterVersionIsLeftAlone(t *testing.T) {
 	path, db := newFile(t, crashBase()...)
