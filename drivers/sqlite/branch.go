@@ -284,7 +284,7 @@ func (b *branch) ReadOnly(context.Context) (bool, error) {
 	return r.found && !r.ended && !r.wrote && !r.header, nil
 }
 
-// Explain returns what the error of a statement of the branch means: [drivers.ErrNotSupported] with the reason where the statement was
+// Explain implements [drivers.Explainer]: [drivers.ErrNotSupported] with the reason where the statement was
 // refused, [drivers.ErrRolledBack] where SQLite has ended the transaction, and else err itself.
 func (b *branch) Explain(err error) error {
 	var cannot map[string]string

@@ -57,8 +57,8 @@
 // connection of another Go driver, or one with an authorizer, a commit hook or temporary triggers of its own; a
 // program built without cgo, or for other systems than linux and darwin.
 //
-// Refused at the statement, which SQLite then fails with "not authorized" ([drivers.Branch] values of this package have a method
-// Explain that tells the reason; package xa calls it): changing the schema, ATTACH, DETACH, VACUUM, ANALYZE, BEGIN, COMMIT and
+// Refused at the statement, which SQLite then fails with "not authorized" (the branches implement
+// [drivers.Explainer], which tells the reason; package xa asks it): changing the schema, ATTACH, DETACH, VACUUM, ANALYZE, BEGIN, COMMIT and
 // ROLLBACK (SAVEPOINT is allowed), most PRAGMAs that change something, writes to temporary tables, attached databases, virtual
 // tables (FTS, R-tree) and to tables whose columns take all three names of the rowid. With triggers of the application's in the
 // schema and recursive_triggers off, so are writes to tables with a unique index over a generated column and a column that is

@@ -15,8 +15,6 @@ import (
 	"github.com/xasql/xasql/drivers"
 )
 
-type explainer interface{ Explain(error) error }
-
 // TestRefusedStatementsSayWhyAndWhatToDo: the statement itself fails, changes nothing, and leaves the branch as it is.
 func TestRefusedStatementsSayWhyAndWhatToDo(t *testing.T) {
 	_, db := newFile(t, `CREATE TABLE t(a UNIQUE)`, `CREATE VIRTUAL TABLE rt USING rtree(id, x0, x1)`, `CREATE VIRTUAL TABLE ft USING fts4(a)`, `CREATE TABLE names(rowid, oid, _rowid_)`)
@@ -64,7 +62,7 @@ func TestRefusedStatementsSayWhyAndWhatToDo(t *testing.T) {
 		{`DROP TRIGGER _xa_fence_insert_t`, "changing the schema"},
 	} {
 		_, err := conn.ExecContext(t.Context(), c.statement)
-		err = b.(explainer).Explain(err)
+		err = b.(drivers.Explainer).Explain(err)
 		if !errors.Is(err, drivers.ErrNotSupported) || !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%s: %v, want %q: … %q …", c.statement, err, drivers.ErrNotSupported, c.why)
 		}
@@ -96,7 +94,7 @@ func TestReadOnlyBranchTakesNoLockAndWritesNothing(t *testing.T) {
 	}
 	for _, s := range []string{`INSERT INTO t VALUES (2)`, `PRAGMA user_version = 2`} {
 		_, err := reader.ExecContext(t.Context(), s)
-		wantIs(t, rb.(explainer).Explain(err), drivers.ErrNotSupported)
+		wantIs(t, rb.(drivers.Explainer).Explain(err), drivers.ErrNotSupported)
 	}
 	wantPrepared(t, wb)
 	wantIs(t, wb.Commit(t.Context()))
@@ -117,7 +115,7 @@ func TestSerializableReadOnlyBranchHoldsWhatItRead(t *testing.T) {
 	path, db := newFile(t, `CREATE TABLE t(a)`)
 	conn, b := branchOn(t, db, "x", &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelSerializable})
 	_, err := conn.ExecContext(t.Context(), `INSERT INTO t VALUES (1)`)
-	wantIs(t, b.(explainer).Explain(err), drivers.ErrNotSupported)
+	wantIs(t, b.(drivers.Explainer).Explain(err), drivers.ErrNotSupported)
 	wantPrepared(t, b)
 	if _, err := open(t, path, "&_busy_timeout=10").ExecContext(t.Context(), `INSERT INTO t VALUES (1)`); !isBusy(err) {
 		t.Errorf("a writer beside it: %v, want SQLITE_BUSY", err)
@@ -161,10 +159,10 @@ func TestStatementsAfterSQLiteEndedTheTransactionNeverTakeEffect(t *testing.T) {
 					early = append(early, s)
 				}
 				run(t, conn, `INSERT INTO t VALUES (2, 2)`)
-				wantIs(t, b.(explainer).Explain(end(t.Context(), conn)), drivers.ErrRolledBack)
+				wantIs(t, b.(drivers.Explainer).Explain(end(t.Context(), conn)), drivers.ErrRolledBack)
 				for _, q := range []string{`INSERT INTO t VALUES (4, 4)`, `DELETE FROM t`, `INSERT INTO ft VALUES ('x')`, `SAVEPOINT s`, `BEGIN`, `SELECT * FROM t`, `VACUUM`, `CREATE TABLE n(a)`} {
 					_, err := conn.ExecContext(t.Context(), q)
-					wantIs(t, b.(explainer).Explain(err), drivers.ErrRolledBack)
+					wantIs(t, b.(drivers.Explainer).Explain(err), drivers.ErrRolledBack)
 				}
 				for _, s := range append(early[1:5:5], early...) { // alone, and inside a savepoint that starts a transaction
 					_, _ = s.ExecContext(t.Context())
@@ -195,9 +193,9 @@ func TestCompiledStatementDoesNotAutocommit(t *testing.T) {
 	}
 	defer early.Close()
 	_, err = conn.ExecContext(t.Context(), `INSERT INTO v VALUES (1)`)
-	wantIs(t, b.(explainer).Explain(err), drivers.ErrRolledBack)
+	wantIs(t, b.(drivers.Explainer).Explain(err), drivers.ErrRolledBack)
 	_, err = early.ExecContext(t.Context())
-	wantIs(t, b.(explainer).Explain(err), drivers.ErrRolledBack)
+	wantIs(t, b.(drivers.Explainer).Explain(err), drivers.ErrRolledBack)
 	if got := one(t, db, `PRAGMA user_version`); got != "0" {
 		t.Errorf("user_version = %s was committed by itself", got)
 	}
@@ -221,7 +219,7 @@ func TestNothingJoinsAPreparedBranch(t *testing.T) {
 	}
 	for _, s := range []string{`INSERT INTO t VALUES (3)`, `SELECT 1`, `ROLLBACK`, `COMMIT`, `PRAGMA user_version`} {
 		_, err := conn.ExecContext(t.Context(), s)
-		if err = b.(explainer).Explain(err); err == nil || !strings.Contains(err.Error(), "prepared") {
+		if err = b.(drivers.Explainer).Explain(err); err == nil || !strings.Contains(err.Error(), "prepared") {
 			t.Errorf("%s after Prepare: %v", s, err)
 		}
 	}
