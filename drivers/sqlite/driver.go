@@ -1,7 +1,7 @@
 package sqlite
 
 import (
-	"errors"
+	"fmt"
 
 	"github.com/xasql/xasql/drivers"
 )
@@ -15,4 +15,6 @@ func New() drivers.Driver { return driver{} }
 // ErrChanged is returned by Commit and CommitPrepared when somebody has changed the database around the fence since
 // the branch was prepared. Nothing was applied, and the branch is still prepared: look at what the text names, and
 // decide by hand. A rollback is always possible.
-var ErrChanged = errors.New("the database was changed since the branch was prepared")
+//
+// It is [drivers.ErrHeuristic] as well.
+var ErrChanged = fmt.Errorf("the database was changed since the branch was prepared: %w", drivers.ErrHeuristic)
