@@ -32,9 +32,10 @@ type Branch struct {
 	asked bool           // Prepare was sent, and may have had effect
 	local *sql.Tx        // the application's statements; its end ends no more than their use of the connection
 
-	io   sync.Mutex         // held by every call into raw; guards what follows
-	raw  driver.Conn        // the driver's own connection under conn; nil when statements are refused
-	rows map[*rows]struct{} // open ones
+	io    sync.Mutex         // held by every call into raw; guards what follows
+	raw   driver.Conn        // the driver's own connection under conn; nil when statements are refused
+	rows  map[*rows]struct{} // open ones
+	stmts map[*stmt]struct{} // open ones
 }
 
 func newBranch(t *Tx, r *resource) *Branch {
@@ -44,6 +45,7 @@ func newBranch(t *Tx, r *resource) *Branch {
 		xid:   drivers.XID{FormatID: drivers.FormatID, GTRID: t.id, BQual: r.Name},
 		ready: make(chan struct{}),
 		rows:  map[*rows]struct{}{},
+		stmts: map[*stmt]struct{}{},
 	}
 }
 
@@ -138,8 +140,12 @@ func (b *Branch) refuse(interrupt bool) {
 	b.local.Rollback() // closes its rows and statements; the branch's own fate is decided elsewhere
 	b.io.Lock()
 	defer b.io.Unlock()
-	for r := range b.rows { // those of Manager.DB's handle
+	// Those of Manager.DB's handle are still open; the connection may soon be somebody else's.
+	for r := range b.rows {
 		r.end()
+	}
+	for s := range b.stmts {
+		s.end()
 	}
 	b.raw = nil
 }

@@ -46,7 +46,7 @@ func (t *Tx) rollback(ctx context.Context, cause error, called bool) error {
 			return cause // it has committed, or nobody knows: the error must not say more
 		}
 	}
-	branches := t.begun()
+	branches := t.begun(true)
 	for _, b := range branches {
 		b.refuse(true)
 	}
@@ -55,14 +55,23 @@ func (t *Tx) rollback(ctx context.Context, cause error, called bool) error {
 	return err
 }
 
-// begun waits for the branches that are being started, and returns those that did.
-func (t *Tx) begun() []*Branch {
+// begun waits for the branches that are being started, and returns those that did. interrupt: one that still waits, for
+// a connection or a lock, is cut off.
+func (t *Tx) begun(interrupt bool) []*Branch {
 	t.mu.Lock()
 	all := t.branches
 	t.mu.Unlock()
 	var begun []*Branch
 	for _, b := range all {
-		if <-b.ready; b.err == nil {
+		select {
+		case <-b.ready:
+		default:
+			if interrupt {
+				t.cancel(ErrTxDone)
+			}
+			<-b.ready
+		}
+		if b.err == nil {
 			begun = append(begun, b)
 		}
 	}
@@ -71,7 +80,7 @@ func (t *Tx) begun() []*Branch {
 
 // commit is the protocol from the end of the work to the transaction's outcome. left: recovery has to finish branches of it.
 func (t *Tx) commit(ctx context.Context) (left bool, err error) {
-	branches := t.begun()
+	branches := t.begun(false)
 	for _, b := range branches {
 		b.refuse(false)
 	}

@@ -80,7 +80,9 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if err != nil {
 		return nil, c.b.explain(ctx, err)
 	}
-	return &stmt{b: c.b, raw: s}, nil
+	own := &stmt{b: c.b, raw: s}
+	c.b.stmts[own] = struct{}{}
+	return own, nil
 }
 
 // Prepare is for the interface only: database/sql calls PrepareContext.
@@ -128,14 +130,25 @@ func (l localTx) Rollback() error {
 
 // stmt is a prepared statement of the driver's, run through the branch.
 type stmt struct {
-	b   *Branch
-	raw driver.Stmt
+	b      *Branch
+	raw    driver.Stmt
+	closed bool // guarded by b.io
+}
+
+// end closes the driver's statement. b.io is held.
+func (s *stmt) end() error {
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	delete(s.b.stmts, s)
+	return s.raw.Close()
 }
 
 func (s *stmt) Close() error {
 	s.b.io.Lock()
 	defer s.b.io.Unlock()
-	return s.raw.Close()
+	return s.end()
 }
 
 func (s *stmt) NumInput() int { return s.raw.NumInput() }

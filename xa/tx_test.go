@@ -442,6 +442,66 @@ func TestRowsOfTheHandleEndWithTheTransaction(t *testing.T) {
 	})
 }
 
+// A *sql.Conn of the handle that is kept past the end must not reach the connection, which is somebody else's by then.
+func TestHandleKeptPastTheEndReachesNothing(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		tx, _ := m.Begin(w.Context(), nil)
+		conn, err := m.DB("orders").Conn(xa.NewContext(w.Context(), tx))
+		if err != nil {
+			w.Fatal(err)
+		}
+		stmt, err := conn.PrepareContext(w.Context(), "PUT k ?")
+		if err != nil {
+			w.Fatal(err)
+		}
+		if _, err := stmt.ExecContext(w.Context(), "v"); err != nil {
+			w.Fatal(err)
+		}
+		w.put(tx, "stock", "k", "v")
+		if err := tx.Commit(w.Context()); err != nil {
+			w.Fatal(err)
+		}
+		_, stmtErr := stmt.ExecContext(w.Context(), "late")
+		_, connErr := conn.ExecContext(w.Context(), "PUT k late")
+		for _, err := range []error{stmtErr, connErr} {
+			if !errors.Is(err, sql.ErrTxDone) {
+				w.Errorf("after the end: %v", err)
+			}
+		}
+		if err := errors.Join(stmt.Close(), conn.Close()); err != nil {
+			w.Error(err)
+		}
+	})
+}
+
+// Rollback does not wait for a branch that waits for a connection.
+func TestRollbackCutsAStartingBranchOff(t *testing.T) {
+	run(t, func(w *world) {
+		w.cfg.Resources[0].DB.SetMaxOpenConns(1)
+		m := w.open()
+		hog, err := w.cfg.Resources[0].DB.Conn(w.Context())
+		if err != nil {
+			w.Fatal(err)
+		}
+		defer hog.Close()
+		tx, _ := m.Begin(w.Context(), nil)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := tx.Branch(w.Context(), "orders"); !errors.Is(err, sql.ErrTxDone) {
+				w.Errorf("Branch: %v", err)
+			}
+		})
+		synctest.Wait()
+		began := time.Now()
+		tx.Rollback(w.Context())
+		if took := time.Since(began); took != 0 {
+			w.Errorf("Rollback waited for %v", took)
+		}
+		wg.Wait()
+	})
+}
+
 func TestHandleJoinsTheTransaction(t *testing.T) {
 	run(t, func(w *world) {
 		m := w.open()
