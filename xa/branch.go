@@ -84,10 +84,22 @@ func (b *Branch) start(ctx context.Context) error {
 	return b.err
 }
 
-func (b *Branch) connect(ctx context.Context) (err error) {
+// connect starts the branch on a connection of the pool. A pool keeps connections that the server has ended meanwhile: as
+// database/sql does for a transaction of one database, it goes on to the next, as long as there can be such. Nothing has been
+// done on them, so that nothing is done twice.
+func (b *Branch) connect(ctx context.Context) error {
 	if err := b.res.admit(ctx); err != nil {
 		return err
 	}
+	for stale := b.res.DB.Stats().Idle; ; stale-- {
+		err := b.begin(ctx)
+		if err == nil || stale <= 0 || ctx.Err() != nil || !b.res.lost(err) {
+			return err
+		}
+	}
+}
+
+func (b *Branch) begin(ctx context.Context) (err error) {
 	if b.conn, err = b.res.DB.Conn(ctx); err != nil {
 		return err
 	}
@@ -173,10 +185,7 @@ func (b *Branch) explain(ctx context.Context, err error) error {
 	if errors.Is(err, driver.ErrBadConn) && len(b.rows) > 0 {
 		return fmt.Errorf("branch %s: %d rows are open on its connection: close them first (or the connection is lost)", b.res.Name, len(b.rows))
 	}
-	lost := ctx.Err() != nil || errors.Is(err, driver.ErrBadConn)
-	if c, ok := b.res.Driver.(drivers.Classifier); ok {
-		lost = lost || c.Classify(err) == drivers.ClassConnection
-	}
+	lost := ctx.Err() != nil || b.res.lost(err)
 	if e, ok := b.drv.(drivers.Explainer); ok {
 		err = e.Explain(err)
 	}

@@ -2,6 +2,7 @@ package xa_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"strings"
 	"testing"
@@ -168,6 +169,35 @@ func TestCloseRollsBackWhatIsOpen(t *testing.T) {
 		m.Close()
 		if err := tx.Commit(w.Context()); !errors.Is(err, xa.ErrRolledBack) || !errors.Is(err, xa.ErrClosed) {
 			w.Errorf("Commit after Close: %v", err)
+		}
+	})
+}
+
+// A server that was restarted leaves dead connections in the pool: they cost nobody a transaction.
+func TestDeadConnectionsInThePoolCostNobodyATransaction(t *testing.T) {
+	run(t, func(w *world) {
+		w.open()
+		pool := w.cfg.Resources[0].DB
+		pool.SetMaxIdleConns(5)
+		var conns []*sql.Conn
+		for range 5 {
+			conn, err := pool.Conn(w.Context())
+			if err != nil {
+				w.Fatal(err)
+			}
+			conns = append(conns, conn)
+		}
+		for _, conn := range conns {
+			conn.Close()
+		}
+		if n := pool.Stats().Idle; n != 5 {
+			w.Fatalf("%d connections are idle, want 5: the test shows nothing", n)
+		}
+		for range 5 { // go-sql-driver notices at the first statement, which is Begin's
+			w.orders.Fail(memdb.OpBegin, memdb.Fault{Lost: true})
+		}
+		if err := w.transfer(); err != nil {
+			w.Error(err)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package xa
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -122,4 +123,13 @@ func (r *resource) admit(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// lost tells whether an error means that the connection is of no more use.
+func (r *resource) lost(err error) bool {
+	if errors.Is(err, driver.ErrBadConn) {
+		return true
+	}
+	c, ok := r.Driver.(drivers.Classifier)
+	return ok && c.Classify(err) == drivers.ClassConnection
 }
