@@ -1,2 +1,3 @@
-// Package layout holds the test of who may import whom (docs/design.md). It has no code.
+// Package layout holds what must stay as it is: who may import whom (docs/design.md), and the signatures that programs outside
+// compile against. It has no code of its own.
 package layout
