@@ -73,21 +73,31 @@ start_docker() {
 	if [ -d /run/systemd/system ]; then
 		say "starting Docker by systemd"
 		systemctl start docker || without "systemd could not start Docker"
-	elif ! pgrep -x dockerd >/dev/null; then
-		remove_stale
-		say "starting dockerd (log: $DOCKERD_LOG)"
-		# A session of its own keeps it alive when this script, or make, is interrupted. The lock is not for it.
-		setsid dockerd >"$DOCKERD_LOG" 2>&1 </dev/null 9>&- &
 	fi
-	local i
+	local i starts=0
 	for ((i = 0; i < 120; i++)); do
 		docker info >/dev/null 2>&1 && return
-		# In the first second setsid has not become dockerd yet.
-		[ "$i" -lt 4 ] || pgrep -x dockerd >/dev/null || break
+		# One that is there may be about to end: it is waited for, and another started when it has.
+		if [ ! -d /run/systemd/system ] && ! dockerd_lives; then
+			[ "$((starts++))" -lt 3 ] || break
+			start_dockerd
+		fi
 		sleep 0.5
 	done
 	tail -n 15 "$DOCKERD_LOG" >&2 || true
 	without "dockerd does not answer"
+}
+
+# In its first moments the process that becomes dockerd is setsid.
+dockerd_pid=
+dockerd_lives() { pgrep -x dockerd >/dev/null || { [ -n "$dockerd_pid" ] && kill -0 "$dockerd_pid" 2>/dev/null; }; }
+
+start_dockerd() {
+	remove_stale
+	say "starting dockerd (log: $DOCKERD_LOG)"
+	# A session of its own keeps it alive when this script, or make, is interrupted. The lock is not for it.
+	setsid dockerd >"$DOCKERD_LOG" 2>&1 </dev/null 9>&- &
+	dockerd_pid=$!
 }
 
 # pull IMAGE: from a registry. One attempt without success is enough for all images.
