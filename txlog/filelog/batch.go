@@ -3,8 +3,6 @@ package filelog
 import (
 	"fmt"
 	"runtime"
-
-	"github.com/xasql/xasql/txlog"
 )
 
 // batch is a group of records that reach the disk with one sync. Who adds to it waits for done; one of those who wait
@@ -21,19 +19,6 @@ type batch struct {
 
 func newBatch() *batch {
 	return &batch{lead: make(chan struct{}, 1), done: make(chan struct{})}
-}
-
-// outcome is what the batch decides of an ID.
-func (b *batch) outcome(id string) txlog.Outcome {
-	for _, r := range b.records {
-		switch {
-		case r.id == id && r.kind == kindCommit:
-			return txlog.Committed
-		case r.id == id && r.kind == kindAbort:
-			return txlog.Aborted
-		}
-	}
-	return txlog.Undecided
 }
 
 // commit waits until the batch, to which the caller has just added, is written, and writes it if that falls to the
