@@ -108,7 +108,7 @@ func (b *Branch) begin(ctx context.Context) (err error) {
 			b.release(false)
 		}
 	}()
-	if b.drv, err = b.res.Driver.Begin(ctx, b.conn, b.xid, b.tx.isolation()); err != nil {
+	if b.drv, err = b.res.Driver.Begin(ctx, b.conn, b.xid, b.tx.branchOptions()); err != nil {
 		return err
 	}
 	// The driver's connection is used outside of Raw's function. What Raw's documentation warns of, somebody else using

@@ -40,10 +40,12 @@ func (t *Tx) rollback(ctx context.Context, cause error, called bool) error {
 		switch err, _ := t.result(); {
 		case errors.Is(cause, errRollbackCalled):
 			return nil
+		case err == nil, errors.Is(cause, err): // it has committed; or the function returned what its own Commit had returned
+			return cause
 		case errors.Is(err, ErrRolledBack):
 			return &Error{ID: t.id, Outcome: ErrRolledBack, Causes: []error{cause, err}}
-		default:
-			return cause // it has committed, or nobody knows: the error must not say more
+		default: // unknown or heuristic: that must not get lost behind the function's own error
+			return &Error{ID: t.id, Outcome: cause, Causes: []error{err}}
 		}
 	}
 	branches := t.begun(true)

@@ -108,7 +108,7 @@ func (c *conn) Begin() (driver.Tx, error) { return c.BeginTx(context.Background(
 
 // BeginTx starts nothing: the connection is inside the branch already.
 func (c *conn) BeginTx(_ context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	if own := c.b.tx.isolation(); opts.Isolation != 0 && opts.Isolation != driver.IsolationLevel(own.Isolation) {
+	if own := c.b.tx.branchOptions(); opts.Isolation != 0 && opts.Isolation != driver.IsolationLevel(own.Isolation) {
 		return nil, fmt.Errorf("branch %s: the global transaction's isolation level is %v: set it in TxOptions of Begin or Do", c.b.res.Name, own.Isolation)
 	}
 	return localTx{c}, nil

@@ -184,8 +184,8 @@ func (t *Tx) result() (err error, called bool) {
 	return t.err, t.called
 }
 
-// isolation returns the options of each branch.
-func (t *Tx) isolation() *sql.TxOptions {
+// branchOptions are the options of each branch.
+func (t *Tx) branchOptions() *sql.TxOptions {
 	return &sql.TxOptions{Isolation: t.opts.Isolation, ReadOnly: t.opts.ReadOnly}
 }
 

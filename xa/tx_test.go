@@ -15,6 +15,7 @@ import (
 	"github.com/xasql/xasql/internal/memdb"
 	"github.com/xasql/xasql/recovery"
 	"github.com/xasql/xasql/txlog"
+	"github.com/xasql/xasql/txlog/logtest"
 	"github.com/xasql/xasql/xa"
 )
 
@@ -222,6 +223,25 @@ func TestDoReturnsTheFunctionsError(t *testing.T) {
 			if !errors.Is(err, c.want) {
 				w.Errorf("%s: %v", name, err)
 			}
+		}
+	})
+}
+
+// What the function's own Commit returned is not lost behind the error that the function returns.
+func TestUnknownOutcomeIsNotLostBehindTheFunctionsError(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		w.log.FailDecide(logtest.LostUnrecorded)
+		broke := errors.New("could not be confirmed")
+		var committed error
+		err := m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
+			w.put(tx, "orders", "k", "v")
+			w.put(tx, "stock", "k", "v")
+			committed = tx.Commit(ctx)
+			return broke
+		})
+		if !errors.Is(err, xa.ErrOutcomeUnknown) || !errors.Is(err, broke) || errors.Is(err, xa.ErrRolledBack) {
+			w.Errorf("got %v after %v", err, committed)
 		}
 	})
 }

@@ -4,13 +4,8 @@ package sqlite
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
-
-	"encoding/json"
 
 	"github.com/xasql/xasql/drivers"
 )
@@ -118,16 +113,7 @@ func TestKilledAtAnyTimeLosesNoMoney(t *testing.T) {
 
 func killAfter(t *testing.T, s script, after time.Duration) {
 	t.Helper()
-	js, err := json.Marshal(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "script")
-	if err := os.WriteFile(file, js, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+file)
+	cmd := process(t, s)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

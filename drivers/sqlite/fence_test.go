@@ -191,7 +191,7 @@ func TestPlainWritersAndBranchesLoseNoUpdate(t *testing.T) {
 					return
 				}
 				plain.Add(1)
-				time.Sleep(300 * time.Microsecond)
+				time.Sleep(300 * time.Microsecond) // a program that writes now and then, not one that hogs the file
 			}
 		})
 	}

@@ -121,8 +121,8 @@ func must(err error) {
 	}
 }
 
-// spawn runs a script in a process of its own, and returns what it said.
-func spawn(t testing.TB, s script) []string {
+// process is the command that runs a script in a process of its own.
+func process(t testing.TB, s script) *exec.Cmd {
 	t.Helper()
 	js, err := json.Marshal(s)
 	if err != nil {
@@ -134,6 +134,13 @@ func spawn(t testing.TB, s script) []string {
 	}
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+file)
+	return cmd
+}
+
+// spawn runs a script in a process of its own, and returns what it said.
+func spawn(t testing.TB, s script) []string {
+	t.Helper()
+	cmd := process(t, s)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
