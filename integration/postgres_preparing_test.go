@@ -27,7 +27,7 @@ func TestPostgresPrepareThatIsUnderWayIsListedAndWaitedFor(t *testing.T) {
 		f.exec(gate, "select pg_advisory_lock(4711)")
 
 		log := logtest.NewMemory()
-		xid := drivers.XID{FormatID: drivers.FormatID, GTRID: txid.New(log.ID(), time.Now()), BQual: "orders"}
+		xid := drivers.XID{FormatID: drivers.FormatID, GTRID: txid.New(log.ID(), "", time.Now()), BQual: "orders"}
 		conn, err := f.db.Conn(f.Context())
 		if err != nil {
 			f.Fatal(err)

@@ -95,7 +95,7 @@ func discard(conn *sql.Conn) {
 	conn.Close()
 }
 
-func (b *bench) id() string { return txid.New(b.log.ID(), time.Now()) }
+func (b *bench) id() string { return txid.New(b.log.ID(), "", time.Now()) }
 
 func (b *bench) decide(id string, o txlog.Outcome, resources ...string) {
 	b.Helper()
@@ -155,7 +155,7 @@ func TestStrangersAreListedAndNeverTouched(t *testing.T) {
 		strangers := []drivers.Prepared{
 			{Raw: "bitronix-1"},
 			{XID: drivers.XID{FormatID: 1, GTRID: b.id(), BQual: "orders"}},
-			{XID: drivers.XID{FormatID: drivers.FormatID, GTRID: txid.New("anotherlog12", time.Now()), BQual: "orders"}},
+			{XID: drivers.XID{FormatID: drivers.FormatID, GTRID: txid.New("anotherlog12", "", time.Now()), BQual: "orders"}},
 			{XID: drivers.XID{FormatID: drivers.FormatID, GTRID: b.log.ID() + ".not-a-ulid", BQual: "orders"}},
 		}
 		for _, s := range strangers {

@@ -1,5 +1,5 @@
 // Package txlog is the contract of the decision log: what the author of a log reads. Package filelog is
-// the embedded default.
+// the embedded default, package sqllog a table that many processes share.
 //
 // A log is a durable write-once register for each global transaction. Whoever writes first is
 // right, for the live coordinator and for recovery alike: that is all the consensus that two-phase
@@ -7,7 +7,7 @@
 //
 // # Optional interfaces
 //
-// A Log may also implement [Registrar].
+// A Log may also implement [Shared], [Registrar], [Witness], [Historian] and [Compactor].
 //
 // # Conformance
 //

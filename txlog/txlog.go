@@ -52,7 +52,7 @@ type Decision struct {
 //	L3  When Decide returns an error that is ErrNotDecided the decision was not, and will never
 //	    be, recorded by this call. Any other error of Decide means unknown.
 //	L4  Lookup returns the outcome that stands; Undecided only when it is certain that none does. An ID whose Decide
-//	    ended as unknown is an error, not Undecided, until the log has been opened again.
+//	    ended as unknown is an error, not Undecided, until the log has been opened again or has found out.
 //	L5  Unsettled yields every decision, committed or aborted, that has not been settled, as decided, oldest first, and
 //	    all of them that stood when the iteration began.
 //	L6  Settle takes a decision out of Unsettled. It need not be durable when it returns: after a crash the
@@ -60,8 +60,9 @@ type Decision struct {
 //	    Settle of an unknown or settled ID is nil.
 //	L7  ID is made at random when the log is created, and is the same at every later opening. It is at most 16
 //	    bytes of ASCII lower-case letters and digits.
-//	L8  After a write or sync failed no later Decide is accepted until the log is opened again (rule P5): they return
-//	    ErrNotDecided, except of an ID whose outcome stands, or whose own outcome is unknown.
+//	L8  After a write or sync of the log's own failed no later Decide is accepted until the log is opened again (rule P5): they
+//	    return ErrNotDecided, except of an ID whose outcome stands, or whose own outcome is unknown. A log that leaves writing to a
+//	    database need not refuse: it asks again, under the same key, what became of the failed one.
 //	L9  A context that ends makes Decide return ErrNotDecided before anything was recorded, or else is ignored; it
 //	    never leaves a record half-written or the log unusable.
 //	L10 After Close every method but ID and Close returns ErrClosed; Close twice is nil. A Decide that Close
@@ -91,6 +92,33 @@ type Registrar interface {
 	Register(ctx context.Context, resource, identity string) error
 	// Registered returns the identity that was noted, or "" where none was.
 	Registered(ctx context.Context, resource string) (string, error)
+}
+
+// Witness is implemented by logs that may have missed decisions, as a copy of a log's files has missed what was decided
+// in the original since.
+type Witness interface {
+	// Witnessed returns nil if the log has seen all decisions on transactions that began at that time: one that it does not hold was then never made.
+	// Otherwise the error tells why not, and what a person can do; such a transaction must not be taken for undecided.
+	Witnessed(begun time.Time) error
+}
+
+// Historian is implemented by logs that can list settled decisions too.
+type Historian interface {
+	// Entries iterates over all decisions that the log keeps, in no particular order. An error ends the iteration.
+	Entries(ctx context.Context) iter.Seq2[Entry, error]
+}
+
+// Entry is a decision, and when it was settled.
+type Entry struct {
+	Decision
+	SettledAt time.Time // zero while it is unsettled
+}
+
+// Compactor is implemented by logs that can drop, at once, the settled decisions whose retention is over. They do so by themselves as well.
+type Compactor interface {
+	// Compact returns once the space is given back, or may be used again. Decisions go on meanwhile. A crash, a failure or a
+	// context that ends loses nothing.
+	Compact(ctx context.Context) error
 }
 
 var (

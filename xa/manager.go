@@ -73,7 +73,7 @@ func (m *Manager) Begin(ctx context.Context, opts *TxOptions) (*Tx, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("xa: begin: %w", context.Cause(ctx))
 	}
-	tx := newTx(m, txid.New(m.cfg.Log.ID(), time.Now()), opts)
+	tx := newTx(m, txid.New(m.cfg.Log.ID(), "", time.Now()), opts)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {

@@ -143,7 +143,7 @@ func (w *world) invariant() {
 // crashed leaves behind what a coordinator leaves that was killed: a transaction of this log, prepared in both databases.
 func (w *world) crashed() (id string) {
 	w.Helper()
-	id = txid.New(w.log.ID(), time.Now())
+	id = txid.New(w.log.ID(), "", time.Now())
 	for _, r := range w.cfg.Resources {
 		discard(w.held(r, id))
 	}
@@ -156,7 +156,7 @@ func discard(conn *sql.Conn) {
 }
 
 // newID returns an ID of this world's log.
-func newID(w *world) string { return txid.New(w.log.ID(), time.Now()) }
+func newID(w *world) string { return txid.New(w.log.ID(), "", time.Now()) }
 
 // held leaves a prepared branch whose session still lives.
 func (w *world) held(r xa.Resource, id string) *sql.Conn {

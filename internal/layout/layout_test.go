@@ -21,19 +21,20 @@ var allowed = map[string][]string{
 	"txlog":              {},
 	"txlog/logtest":      {"txlog"},
 	"txlog/filelog":      {"txlog"},
+	"txlog/sqllog":       {"txlog"},
 	"recovery":           {"drivers", "txlog", "internal/txid"},
 	"xa":                 {"drivers", "txlog", "recovery", "internal/txid"},
 	"internal/txid":      {},
 	"internal/layout":    {},
 	"internal/memdb":     {"drivers"},
-	"internal/connect":   {"drivers", "drivers/postgres", "drivers/mysql", "drivers/sqlite", "txlog", "txlog/filelog"},
-	"cmd/xa-recover":     {"drivers", "txlog", "txlog/filelog", "recovery", "internal/connect", "internal/txid"},
+	"internal/connect":   {"drivers", "drivers/postgres", "drivers/mysql", "drivers/sqlite", "txlog", "txlog/filelog", "txlog/sqllog"},
+	"cmd/xa-recover":     {"drivers", "txlog", "txlog/filelog", "txlog/sqllog", "recovery", "internal/connect", "internal/txid"},
 	"examples/transfer":  {"drivers", "drivers/sqlite", "txlog", "txlog/filelog", "recovery", "xa", "internal/connect"},
 }
 
 // standardOnly are the packages that every user's program is built with: they drag nothing in. A driver may need its
 // client library.
-var standardOnly = []string{"drivers", "drivers/postgres", "txlog", "txlog/filelog", "recovery", "xa", "internal/txid"}
+var standardOnly = []string{"drivers", "drivers/postgres", "txlog", "txlog/filelog", "txlog/sqllog", "recovery", "xa", "internal/txid"}
 
 func TestImportsGoOneWay(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-e", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"...").Output()

@@ -12,11 +12,14 @@ import (
 // alphabet is Crockford's base 32, which a ULID is written in.
 const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-// ulidLen is the length of a ULID's text: 128 bits, 5 a letter.
-const ulidLen = 26
+const (
+	ulidLen = 26 // of its text: 128 bits, 5 a letter
+	timeLen = 10 // the letters that hold the 48 bits of milliseconds
+)
 
-// New returns a new ID under the given log, begun at the given time.
-func New(logID string, at time.Time) string {
+// New returns a new ID under the given log, begun at the given time. A mark ("" for none, see txlog.Shared) takes the place of the
+// first of the random letters.
+func New(logID, mark string, at time.Time) string {
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:8], uint64(at.UnixMilli())<<16)
 	rand.Read(b[6:]) // never fails: crypto/rand ends the program instead
@@ -27,6 +30,7 @@ func New(logID string, at time.Time) string {
 		lo = lo>>5 | hi<<59
 		hi >>= 5
 	}
+	copy(text[timeLen:], mark)
 	return logID + "." + string(text[:])
 }
 
@@ -49,7 +53,7 @@ func Split(id string) (logID string, at time.Time, ok bool) {
 		if n < 0 {
 			return "", time.Time{}, false
 		}
-		if i < 10 { // the first ten letters hold the 48 bits of milliseconds
+		if i < timeLen {
 			ms = ms<<5 | int64(n)
 		}
 	}

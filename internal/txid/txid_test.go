@@ -7,7 +7,7 @@ import (
 
 func TestNewCarriesLogAndTime(t *testing.T) {
 	at := time.UnixMilli(1_700_000_000_123).UTC()
-	id := New("k7f3q2ma", at)
+	id := New("k7f3q2ma", "", at)
 	logID, got, ok := Split(id)
 	if !ok || logID != "k7f3q2ma" || !got.Equal(at) {
 		t.Fatalf("Split(%q) = %q, %v, %v", id, logID, got, ok)
@@ -21,7 +21,7 @@ func TestNewIsUniqueAndOrderedByTime(t *testing.T) {
 	seen := map[string]bool{}
 	prev := ""
 	for i := range 10_000 {
-		id := New("a", time.UnixMilli(int64(i)))
+		id := New("a", "", time.UnixMilli(int64(i)))
 		if seen[id] || id <= prev {
 			t.Fatalf("%q after %q", id, prev)
 		}
