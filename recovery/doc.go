@@ -8,7 +8,8 @@
 // # How it decides
 //
 // For each database on its own: list the prepared branches, keep those whose ID was made under this log
-// and whose qualifier is this resource, leave those that are live in this process, and ask the log.
+// and whose qualifier is this resource, leave those that are live in this process, or that another living member of a shared log
+// has in hand, and ask the log.
 // What is committed is committed; what is undecided is first written down as aborted and then rolled
 // back, so that a coordinator that wakes up late finds Aborted too. A decision is settled
 // when every database that it names has answered, is the same database as before, and holds nothing more of it.

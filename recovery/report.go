@@ -33,6 +33,7 @@ type Branch struct {
 	Decision txlog.Outcome
 	Action   Action
 	Reason   string // why, for a person; "" where the action says it all
+	Holder   string // of a Live one: the member of a shared log that has it in hand, "" where that is this process
 	Err      error  // what the database or the log answered, where that is the reason
 }
 
@@ -42,7 +43,7 @@ type Action uint8
 const (
 	// Foreign: another log's or another program's; never touched.
 	Foreign Action = iota
-	// Live: a transaction of this process works on it.
+	// Live: a transaction of this process, or of another living member of a shared log, works on it.
 	Live
 	// WouldCommit and WouldRollBack: what Resolve would do.
 	WouldCommit

@@ -23,6 +23,8 @@ type Resolver struct {
 	// process: its branches are then left alone. Otherwise the ID is the caller's until release is
 	// called. nil: nothing is live in this process.
 	Claim func(id string) (release func(), ok bool)
+	// Member is the caller's membership of a log that is [txlog.Shared] (rule P13). nil: Resolve joins for as long as it works.
+	Member txlog.Member
 
 	// Timeout limits the work on one resource. Zero: 30 s.
 	Timeout time.Duration
@@ -55,20 +57,19 @@ func (r *Resolver) Resolve(ctx context.Context) (Report, error) {
 }
 
 func (r *Resolver) run(ctx context.Context, act bool) (Report, error) {
-	p := &pass{Resolver: r, act: act, claims: claims{take: r.Claim, held: map[string]func(){}}}
-	defer p.claims.releaseAll()
+	p := &pass{Resolver: r, act: act, claims: claims{latch: r.Claim, held: map[string]func(){}}}
+	empty := Report{LogID: r.Log.ID(), Acted: act}
+	leave, err := p.join(ctx)
+	if err != nil {
+		return empty, err
+	}
+	defer leave()
+	defer p.claims.release()
 
 	// The decisions are read before the databases are asked: a decision written after a database was listed
 	// may have a branch there that the list does not show, and must not be settled by it.
-	for d, err := range r.Log.Unsettled(ctx) {
-		if err != nil {
-			return Report{LogID: r.Log.ID(), Acted: act}, fmt.Errorf("recovery: read the log: %w", err)
-		}
-		if p.claims.claim(d.ID) { // one that is live now may still commit branches after it was listed
-			p.decisions = append(p.decisions, d)
-		} else {
-			p.live = append(p.live, d)
-		}
+	if err := p.read(ctx); err != nil {
+		return empty, fmt.Errorf("recovery: read the log: %w", err)
 	}
 
 	report := Report{LogID: r.Log.ID(), Acted: act, Resources: make([]Resource, len(r.Resources))}
@@ -83,7 +84,7 @@ func (r *Resolver) run(ctx context.Context, act bool) (Report, error) {
 	wg.Wait()
 
 	misplaced(report.Resources)
-	err := p.settle(ctx, &report)
+	err = p.settle(ctx, &report)
 	p.log(ctx, report)
 	return report, err
 }
@@ -93,10 +94,32 @@ type pass struct {
 	*Resolver
 	act    bool
 	claims claims
-	live   []txlog.Decision // unsettled, but live in this process
+	live   []txlog.Decision // unsettled, but somebody works on them
 
 	mu        sync.Mutex       // guards decisions while the resources are worked on
 	decisions []txlog.Decision // unsettled and not live, as read at the start; then those that this pass wrote
+}
+
+// read reads the decisions that are not settled, and takes those that nobody works on: one that is live now may still commit branches
+// after they were listed.
+func (p *pass) read(ctx context.Context) error {
+	var all []txlog.Decision
+	var ids []string
+	for d, err := range p.Log.Unsettled(ctx) {
+		if err != nil {
+			return err
+		}
+		all, ids = append(all, d), append(ids, d.ID)
+	}
+	refused := p.claims.take(ctx, ids)
+	for _, d := range all {
+		if r, ok := refused[d.ID]; !ok {
+			p.decisions = append(p.decisions, d)
+		} else if p.live = append(p.live, d); r.err != nil {
+			return r.err
+		}
+	}
+	return nil
 }
 
 // decided remembers a decision that this pass asked for; the outcome is the one that stands.
@@ -116,39 +139,6 @@ func (p *pass) logger() *slog.Logger {
 		return p.Logger
 	}
 	return slog.Default()
-}
-
-// claims are the IDs that one pass has taken: each is taken once for all of its branches, and given back
-// at the pass's end.
-type claims struct {
-	take func(id string) (release func(), ok bool)
-	mu   sync.Mutex // guards held
-	held map[string]func()
-}
-
-func (c *claims) claim(id string) bool {
-	if c.take == nil {
-		return true
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.held[id] != nil {
-		return true
-	}
-	release, ok := c.take(id)
-	if ok {
-		c.held[id] = release
-	}
-	return ok
-}
-
-func (c *claims) releaseAll() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, release := range c.held {
-		release()
-	}
-	clear(c.held)
 }
 
 // identity compares the database with the one that the log knows under the resource's name (rule P14). It returns why nothing
@@ -177,9 +167,14 @@ func (p *pass) identity(ctx context.Context, res drivers.Resource) (mismatch str
 		}
 	}
 	p.mu.Unlock()
-	if known != "" && named > 0 && !slices.Contains(p.Rebind, res.Name) {
-		return fmt.Sprintf("%q is another database than the one that %d unsettled decision(s) name (it was %q, it is %q): point the name back to it, or, if the database was moved or restored on purpose and has all that it had, run xa-recover resolve --rebind %s",
-			res.Name, named, known, now, res.Name), nil
+	_, shared := p.Log.(txlog.Shared) // others may be about to decide on it
+	if known != "" && (named > 0 || shared) && !slices.Contains(p.Rebind, res.Name) {
+		who := fmt.Sprintf("the one that %d unsettled decision(s) name", named)
+		if shared {
+			who = "the one that those who share this log mean by that name"
+		}
+		return fmt.Sprintf("%q is another database than %s (it was %q, it is %q): point the name back to it, or, if the database was moved or restored on purpose and has all that it had, run xa-recover resolve --rebind %s",
+			res.Name, who, known, now, res.Name), nil
 	}
 	if !p.act {
 		return "", nil

@@ -24,8 +24,9 @@ func (p *pass) resource(ctx context.Context, res drivers.Resource) Resource {
 	if out.Withheld, err = p.identity(ctx, res); err != nil {
 		out.Withheld = fmt.Sprintf("%q can't tell which database it is: %v", res.Name, err)
 	}
+	refused := p.claims.take(ctx, p.ours(listed))
 	for _, pr := range listed {
-		out.Branches = append(out.Branches, p.judge(ctx, res, pr))
+		out.Branches = append(out.Branches, p.judge(ctx, res, pr, refused))
 	}
 	if !p.act {
 		return out
@@ -43,8 +44,19 @@ func (p *pass) resource(ctx context.Context, res drivers.Resource) Resource {
 	return out
 }
 
+// ours returns the IDs of the branches that were made under this log.
+func (p *pass) ours(listed []drivers.Prepared) []string {
+	var ids []string
+	for _, pr := range listed {
+		if pr.Raw == "" && pr.XID.FormatID == drivers.FormatID && txid.Belongs(pr.XID.GTRID, p.Log.ID()) {
+			ids = append(ids, pr.XID.GTRID)
+		}
+	}
+	return ids
+}
+
 // judge decides what is to become of a listed branch.
-func (p *pass) judge(ctx context.Context, res drivers.Resource, pr drivers.Prepared) Branch {
+func (p *pass) judge(ctx context.Context, res drivers.Resource, pr drivers.Prepared, refused map[string]refusal) Branch {
 	b := Branch{Prepared: pr, Resource: res.Name}
 	switch {
 	case pr.Raw != "" || pr.XID.FormatID != drivers.FormatID:
@@ -53,8 +65,16 @@ func (p *pass) judge(ctx context.Context, res drivers.Resource, pr drivers.Prepa
 	case !txid.Belongs(pr.XID.GTRID, p.Log.ID()):
 		b.Reason = "of another log"
 		return b
-	case !p.claims.claim(pr.XID.GTRID):
-		b.Action, b.Reason = Live, "its transaction is live in this process"
+	}
+	if r, ok := refused[pr.XID.GTRID]; ok {
+		switch b.Action, b.Holder = Live, r.holder; {
+		case r.err != nil:
+			b.Action, b.Reason, b.Err = Left, "the log can't tell who works on it", r.err
+		case r.holder != "":
+			b.Reason = fmt.Sprintf("in the hands of %q, which is alive and shares the log", r.holder)
+		default:
+			b.Reason = "its transaction is live in this process"
+		}
 		return b
 	}
 	if b.Decision, b.Err = p.Log.Lookup(ctx, pr.XID.GTRID); b.Err != nil {
@@ -72,6 +92,12 @@ func (p *pass) judge(ctx context.Context, res drivers.Resource, pr drivers.Prepa
 		b.Reason = "the log says aborted"
 	default:
 		b.Reason = "the log has no decision: it never was committed"
+		if w, ok := p.Log.(txlog.Witness); ok {
+			if b.Err = w.Witnessed(begun(pr.XID.GTRID)); b.Err != nil {
+				b.Action, b.Reason = Left, "the log has no decision, and may have missed it"
+				return b
+			}
+		}
 	}
 	if pr.XID.BQual != res.Name {
 		// Left to the resource that it names, which lists it too where both are one server; see misplaced.

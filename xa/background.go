@@ -42,15 +42,27 @@ func (m *Manager) background(ctx context.Context, last recovery.Report) {
 	}
 }
 
-// quiet tells whether nothing waits for recovery: what is in doubt is in the hands of live transactions.
+// quiet tells whether nothing waits for recovery: what is in doubt is in the hands of live transactions of this manager. What other members of a
+// shared log have in hand may soon be left by them.
 func quiet(report recovery.Report) bool {
-	live := report.Branches(func(b recovery.Branch) bool { return b.Action == recovery.Live })
+	live := report.Branches(func(b recovery.Branch) bool { return b.Action == recovery.Live && b.Holder == "" })
+	return finished(report, len(live))
+}
+
+// done tells whether this manager has nothing more to do: what is in doubt is in the hands of others.
+func done(report recovery.Report) bool {
+	held := report.Branches(func(b recovery.Branch) bool { return b.Holder != "" })
+	return finished(report, len(held))
+}
+
+// finished tells whether all is settled but for so many branches.
+func finished(report recovery.Report, but int) bool {
 	for _, d := range report.Decisions {
 		if !d.Settled {
 			return false
 		}
 	}
-	return report.InDoubt() == len(live) && len(report.Unreached()) == 0
+	return report.InDoubt() == but && len(report.Unreached()) == 0
 }
 
 // leftovers says in a line what a recovery left.

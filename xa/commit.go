@@ -247,6 +247,9 @@ func (t *Tx) complete(ctx context.Context, prepared []*Branch) (left bool, err e
 	for i, b := range prepared {
 		switch err := errs[i]; {
 		case err == nil:
+		case errors.Is(err, drivers.ErrUnknownXID) && t.takenOver(ctx):
+			left = true
+			t.m.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "branch is in the hands of another member", slog.String(keyXID, b.xid.String()), slog.Any(keyError, err))
 		case errors.Is(err, drivers.ErrRolledBack), errors.Is(err, drivers.ErrHeuristic), errors.Is(err, drivers.ErrUnknownXID):
 			heuristic = append(heuristic, err)
 			t.m.cfg.Logger.LogAttrs(ctx, slog.LevelError, "heuristic outcome", slog.String(keyXID, b.xid.String()), slog.Any(keyError, err))

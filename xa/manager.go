@@ -12,12 +12,14 @@ import (
 
 	"github.com/xasql/xasql/internal/txid"
 	"github.com/xasql/xasql/recovery"
+	"github.com/xasql/xasql/txlog"
 )
 
 // Manager runs global transactions over its resources. It is safe for concurrent use. Make one with [Open].
 type Manager struct {
 	cfg       Config
 	resources map[string]*resource
+	member    txlog.Member // nil: the log is not shared
 
 	mu      sync.Mutex          // guards what follows
 	latched map[string]struct{} // one latch per ID (rule P4): live here, or being recovered
@@ -52,8 +54,13 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	for _, r := range m.cfg.Resources {
 		m.resources[r.Name] = newResource(m, r)
 	}
+	if err := m.join(ctx); err != nil {
+		m.closeHandles()
+		return nil, fmt.Errorf("xa: open: %w", err)
+	}
 	report, err := m.admitAll(ctx)
 	if err != nil {
+		m.leave()
 		m.closeHandles()
 		return nil, fmt.Errorf("xa: open: %w", err)
 	}
@@ -73,7 +80,7 @@ func (m *Manager) Begin(ctx context.Context, opts *TxOptions) (*Tx, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("xa: begin: %w", context.Cause(ctx))
 	}
-	tx := newTx(m, txid.New(m.cfg.Log.ID(), "", time.Now()), opts)
+	tx := newTx(m, txid.New(m.cfg.Log.ID(), m.mark(), time.Now()), opts)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -119,6 +126,7 @@ func (m *Manager) Recover(ctx context.Context) (recovery.Report, error) {
 		Log:       m.cfg.Log,
 		Resources: m.cfg.Resources,
 		Claim:     m.claim,
+		Member:    m.member,
 		Timeout:   m.cfg.RecoveryTimeout,
 		Logger:    m.cfg.Logger,
 	}
@@ -131,7 +139,7 @@ func (m *Manager) Recover(ctx context.Context) (recovery.Report, error) {
 }
 
 // Shutdown takes no new transactions, waits until none is open and nothing of this log is in doubt, and
-// closes the manager. When ctx ends before, it returns ctx's error with what is left, and the manager stays open
+// closes the manager. What other living members of a shared log have in hand is not waited for. When ctx ends before, it returns ctx's error with what is left, and the manager stays open
 // for another Shutdown or Close, but takes no new transactions.
 func (m *Manager) Shutdown(ctx context.Context) error {
 	for {
@@ -150,7 +158,7 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 	}
 	for pause := minPause; ; pause = min(2*pause, m.cfg.RecoveryInterval) {
 		report, err := m.Recover(ctx)
-		if err == nil && report.Clean() {
+		if err == nil && done(report) {
 			return m.Close()
 		}
 		select {
@@ -184,6 +192,7 @@ func (m *Manager) Close() error {
 	}
 	m.stop()
 	<-m.stopped
+	m.leave()
 	m.closeHandles()
 	return nil
 }
