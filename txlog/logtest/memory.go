@@ -19,23 +19,31 @@ import (
 // happens to it, and fails on request in each way a real log can. What it holds lives as long as the
 // Memory, over Close and Reopen alike. It also implements [txlog.Registrar].
 type Memory struct {
+	*storage
+
+	// Guarded by storage.mu:
+	closed  bool
+	latched bool
+	fault   DecideFault
+	onEvent func(string)
+	unknown map[string]bool // IDs whose Decide ended as unknown, until Reopen
+}
+
+// storage is what outlives an opening.
+type storage struct {
 	id string
 
-	mu         sync.Mutex // guards what follows
-	closed     bool
-	latched    bool
-	fault      DecideFault
-	onEvent    func(string)
+	mu         sync.Mutex // guards what follows, and what the openings hold
 	decisions  map[string]*memoryDecision
-	unknown    map[string]bool // IDs whose Decide ended as unknown, until Reopen
 	seq        int
 	identities map[string]string
+	members    map[string]*memoryMember // by mark
+	claims     map[string]*memoryMember // by ID
 }
 
 type memoryDecision struct {
 	txlog.Decision
 	seq     int // the order of deciding
-	hidden  bool
 	settled bool
 }
 
@@ -55,13 +63,16 @@ var errInjected = errors.New("injected fault")
 
 // NewMemory returns an empty log with a new random identity.
 func NewMemory() *Memory {
-	return &Memory{
+	return (&storage{
 		id:         strings.ToLower(rand.Text()[:12]),
 		decisions:  map[string]*memoryDecision{},
-		unknown:    map[string]bool{},
 		identities: map[string]string{},
-	}
+		members:    map[string]*memoryMember{},
+		claims:     map[string]*memoryMember{},
+	}).open()
 }
+
+func (s *storage) open() *Memory { return &Memory{storage: s, unknown: map[string]bool{}} }
 
 // OnEvent makes f be called with one line after each operation that reached the log, before the operation
 // returns:
@@ -96,9 +107,6 @@ func (m *Memory) Reopen() {
 	defer m.mu.Unlock()
 	m.closed, m.latched, m.fault = false, false, 0
 	clear(m.unknown)
-	for _, d := range m.decisions {
-		d.hidden = false
-	}
 }
 
 // ID returns the log's identity.
@@ -128,7 +136,7 @@ func (m *Memory) decide(ctx context.Context, d txlog.Decision) (txlog.Outcome, e
 	case d.ID == "" || d.Outcome != txlog.Committed && d.Outcome != txlog.Aborted:
 		return 0, notDecided(d.ID, errors.New("a decision needs an ID, and an outcome of committed or aborted"))
 	}
-	if old := m.decisions[d.ID]; old != nil && !old.hidden {
+	if old := m.decisions[d.ID]; old != nil && !m.unknown[d.ID] {
 		return old.Outcome, nil
 	}
 	switch {
@@ -151,7 +159,7 @@ func (m *Memory) decide(ctx context.Context, d txlog.Decision) (txlog.Outcome, e
 		}
 		d.Resources = slices.Clone(d.Resources)
 		m.seq++
-		m.decisions[d.ID] = &memoryDecision{Decision: d, seq: m.seq, hidden: fault == LostRecorded}
+		m.decisions[d.ID] = &memoryDecision{Decision: d, seq: m.seq}
 	}
 	if fault != 0 {
 		m.unknown[d.ID] = true
@@ -198,7 +206,7 @@ func (m *Memory) Settle(ctx context.Context, id string) error {
 		m.mu.Unlock()
 		return fmt.Errorf("logtest: settle %q: %w", id, txlog.ErrClosed)
 	}
-	if d := m.decisions[id]; d != nil && !d.hidden {
+	if d := m.decisions[id]; d != nil && !m.unknown[id] {
 		d.settled = true
 	}
 	m.mu.Unlock()
@@ -234,7 +242,7 @@ func (m *Memory) unsettled() ([]txlog.Decision, error) {
 	}
 	var open []*memoryDecision
 	for _, d := range m.decisions {
-		if !d.settled && !d.hidden {
+		if !d.settled && !m.unknown[d.ID] {
 			open = append(open, d)
 		}
 	}

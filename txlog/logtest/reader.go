@@ -52,3 +52,20 @@ func (r *memoryReader) refusal() error {
 	}
 	return txlog.ErrReadOnly
 }
+
+// sharedReader is a SharedMemory opened to be read.
+type sharedReader struct {
+	memoryReader
+	shared *SharedMemory
+}
+
+func (r *sharedReader) Join(context.Context) (txlog.Member, error) {
+	return nil, fmt.Errorf("logtest: join: %w", r.refusal())
+}
+
+func (r *sharedReader) Holders(ctx context.Context, ids []string) (map[string]txlog.Holder, error) {
+	if r.closed.Load() {
+		return nil, fmt.Errorf("logtest: holders: %w", txlog.ErrClosed)
+	}
+	return r.shared.Holders(ctx, ids)
+}
