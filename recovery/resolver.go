@@ -31,6 +31,10 @@ type Resolver struct {
 	// HeldWait is how long to wait for a session that still holds a prepared branch (rule P12), before that
 	// session is ended where the driver can, and then again before the branch is left for the next run. Zero: 3 s.
 	HeldWait time.Duration
+	// Parallel is how many branches of one resource are worked on at once, each over a connection of its pool, when there are many. Zero: 8.
+	Parallel int
+	// Progress, if set, is called after each of a resource's branches; it may run concurrently.
+	Progress func(resource string, done, total int)
 	// Rebind names resources whose other identity is meant (rule P14): a person has moved or restored the database, and knows that
 	// it holds every branch that the old one held.
 	Rebind []string
@@ -41,6 +45,7 @@ type Resolver struct {
 const (
 	defaultTimeout  = 30 * time.Second
 	defaultHeldWait = 3 * time.Second
+	defaultParallel = 8
 )
 
 // Scan looks only: it lists what is in doubt, and tells what Resolve would do and why. It works on a log that was opened for reading. The
@@ -57,7 +62,7 @@ func (r *Resolver) Resolve(ctx context.Context) (Report, error) {
 }
 
 func (r *Resolver) run(ctx context.Context, act bool) (Report, error) {
-	p := &pass{Resolver: r, act: act, claims: claims{latch: r.Claim, held: map[string]func(){}}}
+	p := &pass{Resolver: r, act: act, known: map[string]struct{}{}, claims: claims{latch: r.Claim, held: map[string]func(){}}}
 	empty := Report{LogID: r.Log.ID(), Acted: act}
 	leave, err := p.join(ctx)
 	if err != nil {
@@ -96,8 +101,9 @@ type pass struct {
 	claims claims
 	live   []txlog.Decision // unsettled, but somebody works on them
 
-	mu        sync.Mutex       // guards decisions while the resources are worked on
-	decisions []txlog.Decision // unsettled and not live, as read at the start; then those that this pass wrote
+	mu        sync.Mutex          // guards what follows while the resources are worked on
+	decisions []txlog.Decision    // unsettled and not live, as read at the start; then those that this pass wrote
+	known     map[string]struct{} // their IDs
 }
 
 // read reads the decisions that are not settled, and takes those that nobody works on: one that is live now may still commit branches
@@ -114,6 +120,7 @@ func (p *pass) read(ctx context.Context) error {
 	refused := p.claims.take(ctx, ids)
 	for _, d := range all {
 		if r, ok := refused[d.ID]; !ok {
+			p.known[d.ID] = struct{}{}
 			p.decisions = append(p.decisions, d)
 		} else if p.live = append(p.live, d); r.err != nil {
 			return r.err
@@ -129,7 +136,8 @@ func (p *pass) decided(d txlog.Decision, outcome txlog.Outcome) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !slices.ContainsFunc(p.decisions, func(x txlog.Decision) bool { return x.ID == d.ID }) {
+	if _, ok := p.known[d.ID]; !ok {
+		p.known[d.ID] = struct{}{}
 		p.decisions = append(p.decisions, d)
 	}
 }
@@ -198,7 +206,7 @@ func Identify(ctx context.Context, res drivers.Resource) (string, error) {
 	return s, err
 }
 
-func positive(v, zero time.Duration) time.Duration {
+func positive[T ~int | ~int64](v, zero T) T {
 	if v <= 0 {
 		return zero
 	}

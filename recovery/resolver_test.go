@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -445,5 +446,49 @@ func TestCancelledContextLeavesTheRest(t *testing.T) {
 			b.Errorf("got %v", err)
 		}
 		b.resolve()
+	})
+}
+
+func TestManyBranchesAreSettledOverSeveralConnections(t *testing.T) {
+	run(t, func(b *bench) {
+		const n = 100
+		for i := range n {
+			id := b.id()
+			discard(b.prepared("orders", id, "orders"))
+			if i%2 == 0 {
+				b.decide(id, txlog.Committed, "orders")
+			}
+		}
+		var told, atOnce, most atomic.Int64
+		b.r.Parallel = 4
+		b.r.Progress = func(resource string, _, total int) {
+			if resource == "orders" && total == n {
+				told.Add(1)
+			}
+		}
+		b.dbs["orders"].OnEvent(func(string) {
+			if now := atOnce.Add(1); now > most.Load() {
+				most.Store(now)
+			}
+			time.Sleep(time.Millisecond) // of synctest's clock: the others get there meanwhile
+			atOnce.Add(-1)
+		})
+		report := b.resolve()
+		b.dbs["orders"].OnEvent(nil)
+		if !report.Clean() || len(b.unsettled()) != 0 {
+			b.Errorf("%d branches in doubt, %d decisions unsettled", report.InDoubt(), len(b.unsettled()))
+		}
+		done := func(a recovery.Action) int {
+			return len(report.Branches(func(br recovery.Branch) bool { return br.Action == a }))
+		}
+		if done(recovery.Committed) != n/2 || done(recovery.RolledBack) != n/2 {
+			b.Errorf("committed %d, rolled back %d", done(recovery.Committed), done(recovery.RolledBack))
+		}
+		if told.Load() != n {
+			b.Errorf("progress was told %d times", told.Load())
+		}
+		if m := most.Load(); m != 4 {
+			b.Errorf("%d at once, want 4", m)
+		}
 	})
 }

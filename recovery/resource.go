@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/xasql/xasql/drivers"
@@ -25,23 +27,47 @@ func (p *pass) resource(ctx context.Context, res drivers.Resource) Resource {
 		out.Withheld = fmt.Sprintf("%q can't tell which database it is: %v", res.Name, err)
 	}
 	refused := p.claims.take(ctx, p.ours(listed))
-	for _, pr := range listed {
-		out.Branches = append(out.Branches, p.judge(ctx, res, pr, refused))
-	}
-	if !p.act {
-		return out
-	}
-	var held []*Branch
-	for i := range out.Branches {
+	out.Branches = make([]Branch, len(listed))
+	heldNow := make([]bool, len(listed))
+	p.each(res.Name, len(listed), func(i int) {
 		b := &out.Branches[i]
-		if b.Action == WouldCommit || b.Action == WouldRollBack {
-			if p.finish(ctx, res, b); errors.Is(b.Err, drivers.ErrHeld) {
-				held = append(held, b)
-			}
+		*b = p.judge(ctx, res, listed[i], refused)
+		if p.act && (b.Action == WouldCommit || b.Action == WouldRollBack) {
+			p.finish(ctx, res, b)
+			heldNow[i] = errors.Is(b.Err, drivers.ErrHeld)
+		}
+	})
+	var held []*Branch
+	for i := range heldNow {
+		if heldNow[i] {
+			held = append(held, &out.Branches[i])
 		}
 	}
-	p.waitForSessions(ctx, res, held)
+	if len(held) > 0 {
+		p.waitForSessions(ctx, res, held)
+	}
 	return out
+}
+
+// perWorker is how many branches are worth one more connection: a handful is settled one after the other, in the order of the list.
+const perWorker = 16
+
+// each calls f for the indices below n, over as many connections as are worth it and allowed.
+func (p *pass) each(resource string, n int, f func(i int)) {
+	workers := min(positive(p.Parallel, defaultParallel), (n+perWorker-1)/perWorker)
+	var next, done atomic.Int64
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+				if d := int(done.Add(1)); p.Progress != nil {
+					p.Progress(resource, d, n)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // ours returns the IDs of the branches that were made under this log.

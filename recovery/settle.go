@@ -14,11 +14,12 @@ import (
 
 // settle forgets the decisions of which no database holds anything more (rule P6).
 func (p *pass) settle(ctx context.Context, report *Report) error {
+	answers := answered(report)
 	for _, d := range p.decisions {
 		out := Decision{Decision: d}
-		if out.Reason = p.unfinished(d, report); out.Reason == "" {
+		if out.Reason = answers.unfinished(d); out.Reason == "" {
 			out.Settled = true
-			out.Unverified = unverified(d, report)
+			out.Unverified = answers.unverified(d)
 			if p.act {
 				if err := p.Log.Settle(ctx, d.ID); err != nil {
 					return fmt.Errorf("recovery: settle %s: %w", d.ID, err)
@@ -30,38 +31,55 @@ func (p *pass) settle(ctx context.Context, report *Report) error {
 	return ctx.Err()
 }
 
-// unfinished tells why the decision can't be forgotten yet, "" when it can.
-func (p *pass) unfinished(d txlog.Decision, report *Report) string {
-	for _, name := range d.Resources {
-		i := slices.IndexFunc(report.Resources, func(r Resource) bool { return r.Name == name })
-		switch {
-		case i < 0:
-			return fmt.Sprintf("it names resource %q, which is not configured", name)
-		case report.Resources[i].Err != nil:
-			return fmt.Sprintf("%q could not be asked", name)
-		case report.Resources[i].Withheld != "":
-			return report.Resources[i].Withheld
+// answers are what the databases told, by what is asked of it.
+type answers struct {
+	resources map[string]*Resource
+	inDoubt   map[string]string        // the ID of each transaction that has a branch in doubt, and a resource that holds one
+	committed map[drivers.XID]struct{} // branches that this pass has committed
+}
+
+func answered(report *Report) answers {
+	a := answers{map[string]*Resource{}, map[string]string{}, map[drivers.XID]struct{}{}}
+	for i := range report.Resources {
+		r := &report.Resources[i]
+		a.resources[r.Name] = r
+		for _, b := range r.Branches {
+			if _, told := a.inDoubt[b.XID.GTRID]; b.InDoubt() && !told {
+				a.inDoubt[b.XID.GTRID] = b.Resource
+			} else if b.Action == Committed {
+				a.committed[b.XID] = struct{}{}
+			}
 		}
 	}
-	for _, b := range report.Branches(Branch.InDoubt) {
-		if b.XID.GTRID == d.ID {
-			return fmt.Sprintf("%q still holds a branch of it", b.Resource)
+	return a
+}
+
+// unfinished tells why the decision can't be forgotten yet, "" when it can.
+func (a answers) unfinished(d txlog.Decision) string {
+	for _, name := range d.Resources {
+		switch r := a.resources[name]; {
+		case r == nil:
+			return fmt.Sprintf("it names resource %q, which is not configured", name)
+		case r.Err != nil:
+			return fmt.Sprintf("%q could not be asked", name)
+		case r.Withheld != "":
+			return r.Withheld
 		}
+	}
+	if name, ok := a.inDoubt[d.ID]; ok {
+		return fmt.Sprintf("%q still holds a branch of it", name)
 	}
 	return ""
 }
 
-// unverified names the resources of a committed decision that listed no branch of it.
-func unverified(d txlog.Decision, report *Report) []string {
+// unverified names the resources of a committed decision in which this pass committed no branch of it.
+func (a answers) unverified(d txlog.Decision) []string {
 	if d.Outcome != txlog.Committed {
 		return nil
 	}
 	var names []string
 	for _, name := range d.Resources {
-		seen := report.Branches(func(b Branch) bool {
-			return b.XID.GTRID == d.ID && b.XID.BQual == name && b.Action == Committed
-		})
-		if len(seen) == 0 {
+		if _, ok := a.committed[drivers.XID{FormatID: drivers.FormatID, GTRID: d.ID, BQual: name}]; !ok {
 			names = append(names, name)
 		}
 	}
