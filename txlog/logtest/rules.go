@@ -13,6 +13,10 @@ import (
 )
 
 func rules() []rule {
+	return slices.Concat(logRules(), sharedRules())
+}
+
+func logRules() []rule {
 	return []rule{
 		{"L1", "The first Decide of an ID stands for ever: every later Decide of that ID returns the first outcome, whatever it asked for, and changes nothing.",
 			lacksReopen, firstStands},
@@ -47,12 +51,52 @@ func firstStands(t TB, h Harness, _ func() Harness) {
 			t.Errorf("Decide(%s) of an ID that is committed = %s, %v", asked, got, err)
 		}
 	}
+	logs := openings(t, h)
+	for _, l := range logs[1:] {
+		lookup(t, l, "first", txlog.Committed)
+		if got, err := l.Decide(t.Context(), txlog.Decision{ID: "first", Outcome: txlog.Aborted}); err != nil || got != txlog.Committed {
+			t.Errorf("Decide(aborted) by another opening of an ID that is committed = %s, %v", got, err)
+		}
+	}
+	race := func(i int) string { return fmt.Sprint("race", i) }
+	answers := make([]txlog.Outcome, 12)
+	for i := range answers {
+		answers[i] = raceToDecide(t, logs, race(i))
+	}
+	closeAll(t, logs[1:]...)
+	l := reopen(t, h, h.Log)
+	defer closeLog(t, l)
+	lookup(t, l, "first", txlog.Committed)
+	for i, want := range answers {
+		lookup(t, l, race(i), want)
+	}
+	if got, err := l.Decide(t.Context(), txlog.Decision{ID: "first", Outcome: txlog.Aborted}); err != nil || got != txlog.Committed {
+		t.Errorf("after reopening, Decide(aborted) of an ID that is committed = %s, %v", got, err)
+	}
+	for _, d := range unsettled(t, l) {
+		if d.ID == "first" && !slices.Equal(d.Resources, []string{"a", "b"}) {
+			t.Errorf("a later Decide changed the resources to %q", d.Resources)
+		}
+	}
+}
+
+// openings returns the log, and two more openings of its storage where it is shared.
+func openings(t TB, h Harness) []txlog.Log {
+	t.Helper()
+	if _, shared := h.Log.(txlog.Shared); !shared || h.Another == nil {
+		return []txlog.Log{h.Log}
+	}
+	return []txlog.Log{h.Log, h.Another(t), h.Another(t)}
+}
+
+// raceToDecide makes many write one ID at once, some to commit and some to abort, and returns the outcome that all of them were told.
+func raceToDecide(t TB, logs []txlog.Log, id string) txlog.Outcome {
+	t.Helper()
+	answers := make([]txlog.Outcome, 16)
 	var wg sync.WaitGroup
-	const writers = 16
-	answers := make([]txlog.Outcome, writers)
-	for i := range writers {
+	for i := range answers {
 		wg.Go(func() {
-			o, err := h.Log.Decide(t.Context(), txlog.Decision{ID: "race", Outcome: txlog.Committed + txlog.Outcome(i%2)})
+			o, err := logs[i%len(logs)].Decide(t.Context(), txlog.Decision{ID: id, Outcome: txlog.Committed + txlog.Outcome(i/len(logs)%2)})
 			if err != nil {
 				t.Errorf("Decide: %v", err)
 			}
@@ -63,18 +107,7 @@ func firstStands(t TB, h Harness, _ func() Harness) {
 	if slices.ContainsFunc(answers, func(o txlog.Outcome) bool { return o != answers[0] || o == txlog.Undecided }) {
 		t.Fatalf("racing writers of one ID were told %v", answers)
 	}
-	l := reopen(t, h, h.Log)
-	defer closeLog(t, l)
-	lookup(t, l, "first", txlog.Committed)
-	lookup(t, l, "race", answers[0])
-	if got, err := l.Decide(t.Context(), txlog.Decision{ID: "first", Outcome: txlog.Aborted}); err != nil || got != txlog.Committed {
-		t.Errorf("after reopening, Decide(aborted) of an ID that is committed = %s, %v", got, err)
-	}
-	for _, d := range unsettled(t, l) {
-		if d.ID == "first" && !slices.Equal(d.Resources, []string{"a", "b"}) {
-			t.Errorf("a later Decide changed the resources to %q", d.Resources)
-		}
-	}
+	return answers[0]
 }
 
 func durable(t TB, h Harness, _ func() Harness) {
@@ -96,22 +129,32 @@ func durable(t TB, h Harness, _ func() Harness) {
 func definiteNo(t TB, h Harness, _ func() Harness) {
 	decide(t, h.Log, "before", txlog.Committed, "a")
 	h.Break(t)
-	_, err := h.Log.Decide(t.Context(), txlog.Decision{ID: "broken", Outcome: txlog.Committed, Resources: []string{"a"}})
-	if err == nil {
-		t.Fatalf("Decide succeeds although its write was made to fail")
-	}
+	o, err := decideBroken(t, h, "broken")
 	l := reopen(t, h, h.Log)
 	lookup(t, l, "before", txlog.Committed)
 	after, lookupErr := l.Lookup(t.Context(), "broken")
 	if lookupErr != nil {
 		t.Errorf("after reopening, Lookup of the ID whose Decide failed: %v", lookupErr)
 	}
-	if errors.Is(err, txlog.ErrNotDecided) && after != txlog.Undecided {
+	switch {
+	case err == nil && after != o:
+		t.Errorf("Decide said %s, but the ID is %s", o, after)
+	case errors.Is(err, txlog.ErrNotDecided) && after != txlog.Undecided:
 		t.Errorf("Decide said %q, but the ID is %s", err, after)
 	}
 	l = reopen(t, h, l)
 	lookup(t, l, "broken", after) // once seen, it stands
 	closeLog(t, l)
+}
+
+// decideBroken decides to commit after the log was broken. Only a log that finds out what became of it may succeed.
+func decideBroken(t TB, h Harness, id string) (txlog.Outcome, error) {
+	t.Helper()
+	o, err := h.Log.Decide(t.Context(), txlog.Decision{ID: id, Outcome: txlog.Committed, Resources: []string{"a"}})
+	if err == nil && !h.FindsOut {
+		t.Fatalf("Decide succeeds although its write was made to fail")
+	}
+	return o, err
 }
 
 func lookupIsCertain(t TB, h Harness, _ func() Harness) {
@@ -121,98 +164,26 @@ func lookupIsCertain(t TB, h Harness, _ func() Harness) {
 	lookup(t, h.Log, "yes", txlog.Committed)
 	lookup(t, h.Log, "no", txlog.Aborted)
 	h.Break(t)
-	_, err := h.Log.Decide(t.Context(), txlog.Decision{ID: "broken", Outcome: txlog.Committed})
-	if err == nil {
-		t.Fatalf("Decide succeeds although its write was made to fail")
-	}
-	if got, lookupErr := h.Log.Lookup(t.Context(), "broken"); lookupErr == nil && !errors.Is(err, txlog.ErrNotDecided) {
+	_, err := decideBroken(t, h, "broken")
+	unknown := err != nil && !errors.Is(err, txlog.ErrNotDecided)
+	got, lookupErr := h.Log.Lookup(t.Context(), "broken")
+	if lookupErr == nil && unknown && !h.FindsOut {
 		t.Errorf("Lookup of an ID whose outcome is unknown (%v) = %s, and no error", err, got)
 	}
 	lookup(t, h.Log, "yes", txlog.Committed)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if o, err := h.Log.Lookup(ended, "yes"); err == nil && o != txlog.Committed {
+		t.Errorf("Lookup under a context that has ended = %s, want committed or an error", o)
+	}
 	l := reopen(t, h, h.Log)
+	if lookupErr == nil {
+		lookup(t, l, "broken", got) // whoever was told so has acted on it
+	}
 	lookup(t, l, "yes", txlog.Committed)
 	lookup(t, l, "none", txlog.Undecided)
 	if _, err := l.Lookup(t.Context(), "broken"); err != nil {
 		t.Errorf("after reopening, Lookup: %v", err)
-	}
-	closeLog(t, l)
-}
-
-func unsettledYieldsAll(t TB, h Harness, _ func() Harness) {
-	var want []txlog.Decision
-	for i := range 8 {
-		d := txlog.Decision{ID: fmt.Sprintf("t%d", 9-i), Outcome: txlog.Committed + txlog.Outcome(i%2), Resources: []string{"orders", fmt.Sprintf("ledger.%d", i)}[:i%3], At: at(i)}
-		if _, err := h.Log.Decide(t.Context(), d); err != nil {
-			t.Fatalf("Decide: %v", err)
-		}
-		want = append(want, d)
-	}
-	before := time.Now().Add(-time.Minute)
-	decide(t, h.Log, "untimed", txlog.Committed, "a")
-	check := func(l txlog.Log) {
-		t.Helper()
-		got := unsettled(t, l)
-		if len(got) != len(want)+1 {
-			t.Fatalf("Unsettled yields %q, want all %d", ids(got), len(want)+1)
-		}
-		for i, d := range got[:len(want)] {
-			w := want[i]
-			if d.ID != w.ID || d.Outcome != w.Outcome || !slices.Equal(d.Resources, w.Resources) || !d.At.Equal(w.At) {
-				t.Errorf("Unsettled yields %+v as the %d., want %+v", d, i+1, w)
-			}
-		}
-		if d := got[len(want)]; d.At.Before(before) || d.At.After(time.Now().Add(time.Minute)) {
-			t.Errorf("a decision without a time is noted as of %s", d.At)
-		}
-	}
-	check(h.Log)
-	var seen []string
-	for d, err := range h.Log.Unsettled(t.Context()) { // the log can be used meanwhile
-		if err != nil {
-			t.Fatalf("Unsettled: %v", err)
-		}
-		if len(seen) == 0 {
-			lookup(t, h.Log, "untimed", txlog.Committed)
-			decide(t, h.Log, "meanwhile", txlog.Committed)
-		}
-		if seen = append(seen, d.ID); len(seen) == len(want) {
-			break
-		}
-	}
-	if err := h.Log.Settle(t.Context(), "meanwhile"); err != nil {
-		t.Fatalf("Settle: %v", err)
-	}
-	check(h.Log)
-	l := h.Log
-	l = reopen(t, h, l)
-	if err := l.Settle(t.Context(), "meanwhile"); err != nil {
-		t.Fatalf("Settle: %v", err)
-	}
-	check(l)
-	closeLog(t, l)
-}
-
-func settledStaysReadable(t TB, h Harness, _ func() Harness) {
-	l := h.Log
-	decide(t, l, "one", txlog.Committed, "a")
-	decide(t, l, "two", txlog.Aborted, "a")
-	for _, id := range []string{"one", "one", "never-heard-of"} {
-		if err := l.Settle(t.Context(), id); err != nil {
-			t.Errorf("Settle(%q): %v", id, err)
-		}
-	}
-	if got := ids(unsettled(t, l)); !slices.Equal(got, []string{"two"}) {
-		t.Errorf("unsettled are %q, want only \"two\"", got)
-	}
-	for _, again := range []string{"", "after reopening, "} {
-		lookup(t, l, "never-heard-of", txlog.Undecided)
-		lookup(t, l, "one", txlog.Committed)
-		if got, err := l.Decide(t.Context(), txlog.Decision{ID: "one", Outcome: txlog.Aborted}); err != nil || got != txlog.Committed {
-			t.Errorf("%sDecide(aborted) of a settled ID that is committed = %s, %v", again, got, err)
-		}
-		if again == "" {
-			l = reopen(t, h, l)
-		}
 	}
 	closeLog(t, l)
 }
@@ -237,17 +208,34 @@ func identity(t TB, h Harness, another func() Harness) {
 func latches(t TB, h Harness, _ func() Harness) {
 	decide(t, h.Log, "before", txlog.Committed)
 	h.Break(t)
-	if _, err := h.Log.Decide(t.Context(), txlog.Decision{ID: "broken", Outcome: txlog.Committed}); err == nil {
-		t.Fatalf("Decide succeeds although its write was made to fail")
-	}
+	_, broken := decideBroken(t, h, "broken")
+	answers := map[string]txlog.Outcome{"before": txlog.Committed}
 	for i := range 3 {
 		id := fmt.Sprintf("after%d", i)
-		if _, err := h.Log.Decide(t.Context(), txlog.Decision{ID: id, Outcome: txlog.Committed}); !errors.Is(err, txlog.ErrNotDecided) {
+		o, err := h.Log.Decide(t.Context(), txlog.Decision{ID: id, Outcome: txlog.Committed})
+		if !errors.Is(err, txlog.ErrNotDecided) && (err != nil || !h.FindsOut) {
 			t.Errorf("Decide after a write failed: %v, want ErrNotDecided", err)
 		}
+		answers[id] = o
+	}
+	if o, err := h.Log.Decide(t.Context(), txlog.Decision{ID: "before", Outcome: txlog.Committed}); err != nil || o != txlog.Committed {
+		t.Errorf("Decide of an ID that stands, after a write failed = %s, %v", o, err)
+	}
+	again, err := h.Log.Decide(t.Context(), txlog.Decision{ID: "broken", Outcome: txlog.Aborted})
+	switch {
+	case err == nil && !h.FindsOut:
+		t.Errorf("Decide of the ID whose write failed = %s after that", again)
+	case err == nil && errors.Is(broken, txlog.ErrNotDecided) && again != txlog.Aborted:
+		t.Errorf("Decide said %q, and later that the ID is %s", broken, again)
+	case err == nil:
+		answers["broken"] = again
+	case errors.Is(err, txlog.ErrNotDecided) && !errors.Is(broken, txlog.ErrNotDecided):
+		t.Errorf("Decide of an ID whose outcome is unknown says %q", err)
 	}
 	l := reopen(t, h, h.Log)
-	lookup(t, l, "after0", txlog.Undecided)
+	for id, want := range answers {
+		lookup(t, l, id, want)
+	}
 	decide(t, l, "again", txlog.Committed)
 	closeLog(t, l)
 }
@@ -293,6 +281,10 @@ func closed(t TB, h Harness, _ func() Harness) {
 	l := h.Log
 	id := l.ID()
 	decide(t, l, "before", txlog.Committed)
+	var member txlog.Member
+	if _, ok := l.(txlog.Shared); ok {
+		member = join(t, l)
+	}
 	answers := make([]error, 16)
 	var wg sync.WaitGroup
 	for i := range answers {
@@ -319,7 +311,13 @@ func closed(t TB, h Harness, _ func() Harness) {
 			t.Errorf("Unsettled of a closed log yields something")
 		}
 	}
-	for method, err := range map[string]error{"Decide": decideErr, "Lookup": lookupErr, "Settle": settleErr, "Unsettled": unsettledErr} {
+	errs := map[string]error{"Decide": decideErr, "Lookup": lookupErr, "Settle": settleErr, "Unsettled": unsettledErr}
+	if shared, ok := l.(txlog.Shared); ok {
+		_, errs["Join"] = shared.Join(t.Context())
+		_, errs["Holders"] = shared.Holders(t.Context(), []string{"before"})
+		_, errs["Claim"] = member.Claim(t.Context(), []string{"before"})
+	}
+	for method, err := range errs {
 		if !errors.Is(err, txlog.ErrClosed) {
 			t.Errorf("%s of a closed log: %v, want ErrClosed", method, err)
 		}

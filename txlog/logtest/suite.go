@@ -1,8 +1,10 @@
 package logtest
 
 import (
+	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,19 +37,39 @@ type Harness struct {
 	ReadOnly func(t TB) txlog.Log
 	// Break makes the next write, or the next sync, of the open log fail, once.
 	Break func(t TB)
+	// FindsOut tells that the log leaves writing to a database, and asks there what became of a write that failed (L4, L8): Decide
+	// may then succeed after Break, and go on after it failed. Never may it contradict itself.
+	FindsOut bool
+	// Another opens the storage once more while Log is open, as another process does. It is for a log that is [txlog.Shared].
+	Another func(t TB) txlog.Log
+	// Pause keeps the members of Log from renewing their leases, as if its process were stopped, until resume is called: Log is not used
+	// meanwhile. The lease should be short, a second at most: the suite waits until it has expired.
+	Pause func(t TB) (resume func())
 	// Gaps are the rules, e.g. "L8", that this log can't be tested for.
 	Gaps []string
+
+	patience time.Duration // how long to look for what is bound to come; 0: ten seconds
 }
 
-// rule is one rule of txlog.Log and its case.
+// eventually looks until ok, and fails the case when it lasts too long.
+func (h Harness) eventually(t TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(cmp.Or(h.patience, 10*time.Second)); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not come about that %s", what)
+		}
+	}
+}
+
+// rule is one rule of txlog.Log or txlog.Shared and its case.
 type rule struct {
 	number string
-	text   string // as in the comment of txlog.Log: a test compares them
+	text   string // as in the contract's comment: a test compares them
 	lacks  func(Harness) string
 	run    func(t TB, h Harness, another func() Harness)
 }
 
-// Run runs the case of each rule of [txlog.Log] as a subtest, each with a harness of its own. A case that fails prints
+// Run runs the case of each rule of [txlog.Log], and of each of [txlog.Shared] where the log is one, as a subtest with a harness of its own. A case that fails prints
 // its rule.
 func Run(t *testing.T, newHarness func(t TB) Harness) {
 	for _, r := range rules() {
@@ -68,6 +90,10 @@ func runRule(t TB, r rule, newHarness func(t TB) Harness) (gap string) {
 		}
 	})
 	h := newHarness(t)
+	if _, shared := h.Log.(txlog.Shared); !shared && strings.HasPrefix(r.number, "S") {
+		_ = h.Log.Close()
+		return "not a shared log"
+	}
 	if r.lacks != nil {
 		if lacks := r.lacks(h); lacks != "" {
 			if !slices.Contains(h.Gaps, r.number) {

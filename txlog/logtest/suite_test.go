@@ -18,24 +18,15 @@ import (
 	"github.com/xasql/xasql/txlog"
 )
 
-// TestEveryRuleHasItsCase compares the suite with the comment of txlog.Log.
+// TestEveryRuleHasItsCase compares the suite with the comments of txlog.Log and txlog.Shared.
 func TestEveryRuleHasItsCase(t *testing.T) {
-	f, err := parser.ParseFile(token.NewFileSet(), "../txlog.go", nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
-	comment := ""
-	for _, decl := range f.Decls {
-		if g, ok := decl.(*ast.GenDecl); ok && g.Tok == token.TYPE && g.Specs[0].(*ast.TypeSpec).Name.Name == "Log" {
-			comment = g.Doc.Text()
-		}
-	}
 	want := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^\t(L\d+)\s+(.*(?:\n\t .*)*)`).FindAllStringSubmatch(comment, -1) {
+	comments := typeComment(t, "../txlog.go", "Log") + typeComment(t, "../shared.go", "Shared")
+	for _, m := range regexp.MustCompile(`(?m)^\t([LS]\d+)\s+(.*(?:\n\t .*)*)`).FindAllStringSubmatch(comments, -1) {
 		want[m[1]] = strings.Join(strings.Fields(m[2]), " ")
 	}
-	if len(want) < 11 {
-		t.Fatalf("found %d rules in the comment of txlog.Log", len(want))
+	if len(want) < 17 {
+		t.Fatalf("found %d rules in the comments of txlog.Log and txlog.Shared", len(want))
 	}
 	got := map[string]string{}
 	for _, r := range rules() {
@@ -43,13 +34,26 @@ func TestEveryRuleHasItsCase(t *testing.T) {
 	}
 	for _, number := range slices.Sorted(maps.Keys(want)) {
 		if got[number] != want[number] {
-			t.Errorf("%s of txlog.Log is\n%s\nits case says\n%s", number, want[number], got[number])
+			t.Errorf("%s of the contract is\n%s\nits case says\n%s", number, want[number], got[number])
 		}
 		delete(got, number)
 	}
 	for number := range got {
 		t.Errorf("case %s has no rule", number)
 	}
+}
+
+func typeComment(t *testing.T, path, name string) string {
+	f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, decl := range f.Decls {
+		if g, ok := decl.(*ast.GenDecl); ok && g.Tok == token.TYPE && g.Specs[0].(*ast.TypeSpec).Name.Name == name {
+			return g.Doc.Text() + "\n"
+		}
+	}
+	return ""
 }
 
 // memoryHarness is a Memory behind wrap, which may break it.
@@ -193,6 +197,29 @@ func brokenLogs() map[string][]func() Harness {
 			wrapped(func(m *Memory) txlog.Log { // yields only commits where there is more than one
 				return altered{Log: m, list: onlyCommits(m)}
 			}),
+			wrapped(func(m *Memory) txlog.Log { // reads a thousand, and no more
+				return altered{Log: m, list: func(ctx context.Context) iter.Seq2[txlog.Decision, error] {
+					return func(yield func(txlog.Decision, error) bool) {
+						n := 0
+						for d, err := range m.Unsettled(ctx) {
+							if n++; n > 1000 || !yield(d, err) {
+								return
+							}
+						}
+					}
+				}}
+			}),
+			wrapped(func(m *Memory) txlog.Log { // ends without a word when its context does
+				return altered{Log: m, list: func(ctx context.Context) iter.Seq2[txlog.Decision, error] {
+					return func(yield func(txlog.Decision, error) bool) {
+						for d, err := range m.Unsettled(ctx) {
+							if ctx.Err() != nil || !yield(d, err) {
+								return
+							}
+						}
+					}
+				}}
+			}),
 		},
 		"L6": {wrapped(func(m *Memory) txlog.Log { // forgets at once
 			return altered{Log: m, settle: func(ctx context.Context, id string) error {
@@ -204,7 +231,7 @@ func brokenLogs() map[string][]func() Harness {
 				delete(m.decisions, id)
 				return nil
 			}}
-		})},
+		}), wrapped(func(m *Memory) txlog.Log { return hastyCompactor{m} }), wrapped(func(m *Memory) txlog.Log { return poorHistorian{m} })},
 		"L7": {
 			func() Harness { // another identity at each opening
 				h := memoryHarness(plain)
@@ -239,6 +266,24 @@ func brokenLogs() map[string][]func() Harness {
 				}
 				return m.Decide(ctx, d)
 			}}
+		}), wrapped(func(m *Memory) txlog.Log { // is unusable once a context has ended
+			return altered{Log: m, decide: func(ctx context.Context, d txlog.Decision) (txlog.Outcome, error) {
+				o, err := m.Decide(ctx, d)
+				if ctx.Err() != nil {
+					m.mu.Lock()
+					defer m.mu.Unlock()
+					m.latched = true
+				}
+				return o, err
+			}}
+		}), wrapped(func(m *Memory) txlog.Log { // records what it says it did not
+			return altered{Log: m, decide: func(ctx context.Context, d txlog.Decision) (txlog.Outcome, error) {
+				o, err := m.Decide(context.WithoutCancel(ctx), d)
+				if err == nil && ctx.Err() != nil {
+					return 0, notDecided(d.ID, ctx.Err())
+				}
+				return o, err
+			}}
 		})},
 		"L10": {
 			wrapped(func(m *Memory) txlog.Log { // answers after Close
@@ -271,6 +316,29 @@ func brokenLogs() map[string][]func() Harness {
 			}
 			return h
 		}},
+	}
+}
+
+// hastyCompactor drops what is settled, whatever its retention.
+type hastyCompactor struct{ *Memory }
+
+func (c hastyCompactor) Compact(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.decisions, func(_ string, d *memoryDecision) bool { return d.settled })
+	return nil
+}
+
+// poorHistorian lists only what is not settled.
+type poorHistorian struct{ *Memory }
+
+func (h poorHistorian) Entries(ctx context.Context) iter.Seq2[txlog.Entry, error] {
+	return func(yield func(txlog.Entry, error) bool) {
+		for d, err := range h.Unsettled(ctx) {
+			if !yield(txlog.Entry{Decision: d}, err) {
+				return
+			}
+		}
 	}
 }
 
@@ -325,6 +393,9 @@ func (m *Memory) isClosed() bool {
 
 func TestEachBrokenLogIsCaughtByItsOwnCase(t *testing.T) {
 	broken := brokenLogs()
+	for number, more := range brokenSharedLogs() {
+		broken[number] = append(broken[number], more...)
+	}
 	for _, own := range rules() {
 		if len(broken[own.number]) == 0 {
 			t.Errorf("no log breaks %s", own.number)
