@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,8 +38,8 @@ func (e usageError) Unwrap() error        { return e.error }
 
 // opener turns URLs into logs and databases. Tests put memory in its place.
 type opener struct {
-	log      func(url string, logger *slog.Logger) (txlog.Log, error)
-	readLog  func(url string) (txlog.Log, error)
+	log      func(ctx context.Context, url string, opts connect.LogOptions) (txlog.Log, error)
+	readLog  func(ctx context.Context, url string) (txlog.Log, error)
 	resource func(name, url string) (drivers.Resource, error)
 }
 
@@ -46,6 +47,7 @@ type opener struct {
 type app struct {
 	open   opener
 	getenv func(string) string
+	stdin  io.Reader // of a person; nil: nobody is there to answer
 	stdout io.Writer
 	stderr io.Writer
 	now    func() time.Time
@@ -57,14 +59,18 @@ type app struct {
 		timeout   time.Duration
 		verbose   int
 	}
-	started bool // a command runs: what went wrong before is wrong usage
-	status  int
+	started   bool // a command runs: what went wrong before is wrong usage
+	explained bool // what damage means was told
+	status    int
 }
 
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, getenv func(string) string, stdin *os.File, stdout, stderr io.Writer) int {
 	a := &app{
-		open:   opener{log: connect.Log, readLog: connect.ReadLog, resource: connect.Resource},
+		open:   opener{log: openLog, readLog: readLog, resource: connect.Resource},
 		getenv: getenv, stdout: stdout, stderr: stderr, now: time.Now,
+	}
+	if info, err := stdin.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		a.stdin = stdin
 	}
 	return a.run(ctx, args)
 }
@@ -79,6 +85,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return a.status
 	}
 	fmt.Fprintf(a.stderr, "xa-recover: %s\n", oneLine(err.Error()))
+	if errors.Is(err, txlog.ErrCorrupt) && !a.explained {
+		fmt.Fprintln(a.stderr, "xa-recover: what that means, and the way out: xa-recover log verify")
+	}
 	switch {
 	case !a.started || errors.Is(err, errUsage) || errors.Is(err, connect.ErrUsage):
 		fmt.Fprintln(a.stderr, "Run xa-recover --help for usage.")
@@ -96,17 +105,19 @@ variables XA_LOG (a URL) and XA_RESOURCES (NAME=URL, one a line, or separated by
 blanks on one line). A --resource takes the place of the one of that name in
 XA_RESOURCES.
 
-  the log     file:DIR
+  the log     file:DIR, or a database's URL where it is kept in tables
   databases   postgres://USER@HOST:PORT/DATABASE
               mysql://USER@HOST:PORT/DATABASE
               sqlite:PATH
 
 Names must be those that the application uses: they are part of every XID.
 Passwords are best kept out of the command line: XA_NAME_PASSWORD holds the one
-of resource NAME; otherwise PGPASSWORD, the pgpass file and MYSQL_PWD are used.
+of resource NAME, XA_LOG_PASSWORD the log's; otherwise PGPASSWORD, the pgpass
+file and MYSQL_PWD are used.
 
-Exit status: 0 nothing of this log is left in doubt; 1 failure; 2 wrong usage;
-3 something is, or may be, left in doubt; 4 a heuristic outcome needs a person.`
+Exit status: 0 nothing of this log is left in doubt; 1 failure, or the log is
+damaged; 2 wrong usage; 3 something is, or may be, left in doubt, or a live
+process has the log in hand; 4 a heuristic outcome needs a person.`
 
 func (a *app) command() *cobra.Command {
 	root := &cobra.Command{
@@ -116,16 +127,16 @@ func (a *app) command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(*cobra.Command, []string) error {
-			return usagef("which command? resolve, list or show")
+			return usagef("which command? resolve, list, show or log")
 		},
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&a.flags.log, "log", "", "the decision log, as `URL` (default $XA_LOG)")
 	f.StringArrayVar(&a.flags.resources, "resource", nil, "a database, as `NAME=URL`; once for each (default $XA_RESOURCES)")
 	f.StringVarP(&a.flags.output, "output", "o", "table", "table or json")
-	f.DurationVar(&a.flags.timeout, "timeout", time.Minute, "limit for the whole run")
+	f.DurationVar(&a.flags.timeout, "timeout", time.Minute, "limit for the whole run (log dump, verify, compact: none unless given)")
 	f.CountVarP(&a.flags.verbose, "verbose", "v", "tell more on standard error; twice: everything")
-	root.AddCommand(a.resolveCommand(), a.listCommand(), a.showCommand())
+	root.AddCommand(a.resolveCommand(), a.listCommand(), a.showCommand(), a.logCommand())
 	return root
 }
 

@@ -23,13 +23,13 @@ and why. Nothing is changed, and no permission to write the log is needed.`,
 }
 
 func (a *app) list(ctx context.Context, all bool) (int, error) {
-	s, err := a.read()
+	s, err := a.read(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer s.Close()
 	report, err := s.scan(ctx)
-	r := newResult("list", report, s.owner, a.now())
+	r := newResult("list", report, s, a.now())
 	if all {
 		r.addForeign(report, a.now())
 	}

@@ -35,7 +35,7 @@ func (a *app) resolve(ctx context.Context, dryRun bool, rebind []string) (int, e
 	if dryRun {
 		open = a.read
 	}
-	s, err := open()
+	s, err := open(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -53,7 +53,7 @@ func (a *app) resolve(ctx context.Context, dryRun bool, rebind []string) (int, e
 	} else {
 		report, err = s.resolver.Resolve(ctx)
 	}
-	return a.tell(newResult("resolve", report, s.owner, a.now()), err)
+	return a.tell(newResult("resolve", report, s, a.now()), err)
 }
 
 func names(s *session) []string {

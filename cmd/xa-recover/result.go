@@ -18,9 +18,10 @@ import (
 type result struct {
 	Command string `json:"command"` // "resolve", "list" or "show"
 	Acted   bool   `json:"acted"`   // false: nothing was touched, whatever there was
-	Status  string `json:"status"`  // "settled", "in_doubt" or "heuristic"; exit status 0, 3 or 4
+	Status  string `json:"status"`  // "settled", "in_doubt", "heuristic" or, of the log, "damaged"; exit status 0, 3, 4 or 1
 	LogID   string `json:"log_id"`
-	Owner   string `json:"owner,omitempty"` // the live process that owns the log, e.g. "pid 4711 since …"
+	Owner   string `json:"owner,omitempty"`  // the live process that owns the log, e.g. "pid 4711 since …"
+	Damage  string `json:"damage,omitempty"` // of the log: what was found, and what is told of decisions is incomplete
 
 	InDoubt   int `json:"in_doubt"`  // branches of this log that wait for their outcome
 	Heuristic int `json:"heuristic"` // those of them that need a person
@@ -45,14 +46,15 @@ type branchResult struct {
 	XID        string    `json:"xid,omitempty"`
 	Raw        string    `json:"raw,omitempty"` // another program's own name for it, where it is no XID
 	Resource   string    `json:"resource"`      // the database that listed it
-	Decision   string    `json:"decision"`      // "undecided", "committed" or "aborted"
+	Decision   string    `json:"decision"`      // "undecided", "committed" or "aborted"; "unknown" where the log is damaged
 	Action     string    `json:"action"`        // what was done, or would be; see below
 	Reason     string    `json:"reason,omitempty"`
 	Error      string    `json:"error,omitempty"` // what the database or the log answered, where that is the reason
 	Since      time.Time `json:"since,omitzero"`  // when it was prepared or, where the database does not tell, when its transaction began
 	AgeSeconds *int64    `json:"age_seconds,omitempty"`
-	Owner      string    `json:"owner,omitempty"` // the database user who prepared it
-	Held       bool      `json:"held"`            // a live session still holds it
+	Owner      string    `json:"owner,omitempty"`  // the database user who prepared it
+	Holder     string    `json:"holder,omitempty"` // the living member of a shared log that has it in hand
+	Held       bool      `json:"held"`             // a live session still holds it
 
 	id   string // of the global transaction
 	live bool   // still in doubt after this run
@@ -73,9 +75,9 @@ type decisionResult struct {
 	Unverified []string  `json:"unverified,omitempty"` // resources that hold no branch of it, though nobody is known to have finished one
 }
 
-func newResult(command string, report recovery.Report, owner string, now time.Time) *result {
+func newResult(command string, report recovery.Report, s *session, now time.Time) *result {
 	r := &result{
-		Command: command, Acted: report.Acted, LogID: report.LogID, Owner: owner,
+		Command: command, Acted: report.Acted, LogID: report.LogID, Owner: s.owner, Damage: text(s.damage),
 		InDoubt: report.InDoubt(), Heuristic: report.Heuristic(),
 		Foreign:   len(report.Branches(isForeign)),
 		Resources: []resourceResult{}, Branches: []branchResult{}, Decisions: []decisionResult{},
@@ -85,6 +87,11 @@ func newResult(command string, report recovery.Report, owner string, now time.Ti
 			Name: res.Name, Error: unreachable(res.Err), Withheld: res.Withheld, Branches: len(res.Branches)})
 	}
 	r.addBranches(report.Branches(func(b recovery.Branch) bool { return !isForeign(b) }), now)
+	for i := range r.Branches {
+		if b := &r.Branches[i]; s.damage != nil && b.Decision == undecided {
+			b.Decision = unknown
+		}
+	}
 	for _, d := range report.Decisions {
 		if d.At.IsZero() && report.Acted {
 			d.At = now // this run wrote it
@@ -94,6 +101,8 @@ func newResult(command string, report recovery.Report, owner string, now time.Ti
 			Settled: d.Settled, Reason: d.Reason, Unverified: d.Unverified})
 	}
 	switch {
+	case r.Damage != "":
+		r.Status = damaged
 	case r.Heuristic > 0:
 		r.Status = "heuristic"
 	case !report.Clean():
@@ -115,7 +124,7 @@ func (r *result) addBranches(branches []recovery.Branch, now time.Time) {
 	for _, b := range branches {
 		out := branchResult{
 			Raw: b.Raw, Resource: b.Resource, Decision: b.Decision.String(), Action: actionName(b.Action),
-			Reason: b.Reason, Error: text(b.Err), Owner: b.Owner, Held: b.Held,
+			Reason: b.Reason, Error: text(b.Err), Owner: b.Owner, Holder: b.Holder, Held: b.Held,
 			id: b.XID.GTRID, live: b.InDoubt(),
 		}
 		if b.Raw == "" {
@@ -147,6 +156,8 @@ func (r *result) exitStatus() int {
 	switch r.Status {
 	case "settled":
 		return statusSettled
+	case damaged:
+		return statusFailure
 	case "heuristic":
 		return statusHeuristic
 	}
@@ -213,3 +224,9 @@ func nonNil(s []string) []string {
 }
 
 var undecided = txlog.Undecided.String()
+
+// unknown is told of a decision that may be in what can't be read of a damaged log.
+const unknown = "unknown"
+
+// damaged is the status of a log of which something can't be read.
+const damaged = "damaged"

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"slices"
 	"strings"
@@ -20,31 +22,25 @@ type session struct {
 	// owner names the live process that owns the log, where that is known; its own recovery settles what is in doubt.
 	owner    string
 	resolver recovery.Resolver
+	damage   error // of the log, as scan found it
 }
 
 // read opens the databases, and the log to be read.
-func (a *app) read() (*session, error) {
-	return a.session(func(url string) (log txlog.Log, owner string, err error) {
-		log, err = a.open.readLog(url)
-		return log, ownerOf(log), err
-	})
+func (a *app) read(ctx context.Context) (*session, error) {
+	return a.session(ctx, false)
 }
 
 // own opens the databases, and the log as its owner; where a live process owns it, to be read.
-func (a *app) own() (*session, error) {
-	return a.session(func(url string) (log txlog.Log, owner string, err error) {
-		log, err = a.open.log(url, a.logger())
-		if !errors.Is(err, txlog.ErrOwned) {
-			return log, "", err
-		}
-		owner = holder(err)
-		log, err = a.open.readLog(url)
-		return log, owner, err
-	})
+func (a *app) own(ctx context.Context) (*session, error) {
+	return a.session(ctx, true)
 }
 
-func (a *app) session(openLog func(url string) (txlog.Log, string, error)) (_ *session, err error) {
-	url, named, err := a.configuration()
+func (a *app) session(ctx context.Context, own bool) (_ *session, err error) {
+	url, err := a.logURL()
+	if err != nil {
+		return nil, err
+	}
+	named, err := a.databases()
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +57,18 @@ func (a *app) session(openLog func(url string) (txlog.Log, string, error)) (_ *s
 		}
 		s.resources = append(s.resources, res)
 	}
-	if s.log, s.owner, err = openLog(url); err != nil {
+	if own {
+		// Only a person says that something may be dropped: log compact.
+		s.log, s.owner, err = a.ownLog(ctx, url, connect.Forever)
+	}
+	if !own || s.owner != "" {
+		s.log, err = a.open.readLog(ctx, url)
+	}
+	if err != nil {
 		return nil, err
+	}
+	if !own {
+		s.owner = ownerOf(s.log)
 	}
 	s.resolver = recovery.Resolver{
 		Log:       s.log,
@@ -88,54 +94,77 @@ func (s *session) Close() error {
 	return errors.Join(errs...)
 }
 
-// scan looks, and marks what a live owner has in hand.
+// scan looks, and marks what a live owner has in hand. Of a damaged log it tells what can be read, and the damage as its error.
 func (s *session) scan(ctx context.Context) (recovery.Report, error) {
 	report, err := s.resolver.Scan(ctx)
-	if s.owner == "" {
-		return report, err
+	if errors.Is(err, txlog.ErrCorrupt) {
+		s.damage = damageOf(s.log, err)
+		readable := s.resolver
+		readable.Log = readableLog{s.log}
+		report, err = readable.Scan(ctx)
+	}
+	switch {
+	case s.owner != "":
+		stay(&report, recovery.Live, "in the hands of the live process that owns the log")
+	case s.damage != nil:
+		stay(&report, recovery.Left, "the log is damaged")
+	}
+	if s.damage != nil {
+		withoutDamage(&report)
+	}
+	return report, cmp.Or(err, s.damage)
+}
+
+// withoutDamage leaves out of the report what the damage is, which is told once, and that anything could be settled.
+func withoutDamage(report *recovery.Report) {
+	for i := range report.Decisions {
+		report.Decisions[i].Settled, report.Decisions[i].Reason = false, "the log is damaged"
 	}
 	for _, res := range report.Resources {
 		for i := range res.Branches {
-			if b := &res.Branches[i]; b.Action == recovery.WouldCommit || b.Action == recovery.WouldRollBack {
-				b.Action, b.Reason = recovery.Live, "in the hands of the live process that owns the log"
+			if b := &res.Branches[i]; errors.Is(b.Err, txlog.ErrCorrupt) {
+				b.Reason, b.Err = "the log is damaged, and its decision may be in what can't be read", nil
 			}
 		}
 	}
-	return report, err
 }
 
-// ownerOf asks a log that was opened to be read who owns it now, "" where nobody does or the log can't tell.
-func ownerOf(log txlog.Log) string {
-	if l, ok := log.(interface{ Owner() string }); ok {
-		return l.Owner()
+// stay gives the branches that resolve would finish another action.
+func stay(report *recovery.Report, action recovery.Action, reason string) {
+	for _, res := range report.Resources {
+		for i := range res.Branches {
+			if b := &res.Branches[i]; b.Action == recovery.WouldCommit || b.Action == recovery.WouldRollBack {
+				b.Action, b.Reason = action, reason
+			}
+		}
 	}
-	return ""
 }
 
-// holder takes from an error that is ErrOwned who the owner is: the rest of its text.
-func holder(err error) string {
-	if _, owner, ok := strings.Cut(err.Error(), txlog.ErrOwned.Error()+": "); ok {
-		return owner
+// readableLog is what can be read of a damaged log. It is for looking only.
+type readableLog struct{ txlog.Log }
+
+// Unsettled ends where the damage begins.
+func (l readableLog) Unsettled(ctx context.Context) iter.Seq2[txlog.Decision, error] {
+	return func(yield func(txlog.Decision, error) bool) {
+		for d, err := range l.Log.Unsettled(ctx) {
+			if errors.Is(err, txlog.ErrCorrupt) || !yield(d, err) {
+				return
+			}
+		}
 	}
-	return "pid unknown"
 }
 
 type namedURL struct{ name, url string }
 
-// configuration merges flags and environment: flags are the stronger.
-func (a *app) configuration() (logURL string, resources []namedURL, err error) {
-	if logURL = a.flags.log; logURL == "" {
-		logURL = a.getenv("XA_LOG")
-	}
-	if logURL == "" {
-		return "", nil, usagef("no decision log: name it with --log file:DIR, or in XA_LOG")
-	}
-	if resources, err = named(splitList(a.getenv("XA_RESOURCES")), "XA_RESOURCES"); err != nil {
-		return "", nil, err
+// databases merges flags and environment: flags are the stronger.
+func (a *app) databases() ([]namedURL, error) {
+	resources, err := named(splitList(a.getenv("XA_RESOURCES")), "XA_RESOURCES")
+	if err != nil {
+		return nil, err
 	}
 	flags, err := named(a.flags.resources, "--resource")
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	for _, n := range flags {
 		if i := slices.IndexFunc(resources, func(r namedURL) bool { return r.name == n.name }); i >= 0 {
@@ -145,9 +174,9 @@ func (a *app) configuration() (logURL string, resources []namedURL, err error) {
 		}
 	}
 	if len(resources) == 0 {
-		return "", nil, usagef("no databases: name each with --resource NAME=URL, or in XA_RESOURCES")
+		return nil, usagef("no databases: name each with --resource NAME=URL, or in XA_RESOURCES")
 	}
-	return logURL, resources, nil
+	return resources, nil
 }
 
 func named(flags []string, where string) ([]namedURL, error) {

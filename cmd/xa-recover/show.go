@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,7 +20,7 @@ import (
 type transaction struct {
 	ID       string    `json:"id"`
 	Begun    time.Time `json:"begun_at,omitzero"`
-	Decision string    `json:"decision"` // "undecided", "committed" or "aborted"
+	Decision string    `json:"decision"` // "undecided", "committed" or "aborted"; "unknown" where the log is damaged
 	Settled  bool      `json:"settled"`  // every branch has confirmed the decision
 	Foreign  bool      `json:"foreign"`  // of another log or another program: nothing is known of its decision
 	Next     string    `json:"next"`     // the next step, for a person
@@ -65,16 +66,16 @@ func parseID(s string) (drivers.XID, error) {
 }
 
 func (a *app) show(ctx context.Context, xid drivers.XID) (int, error) {
-	s, err := a.read()
+	s, err := a.read(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer s.Close()
 	report, err := s.scan(ctx)
-	if err != nil {
+	if err != nil && s.damage == nil {
 		return statusFailure, err
 	}
-	r := newResult("show", report, s.owner, a.now())
+	r := newResult("show", report, s, a.now())
 	tx := &transaction{ID: xid.GTRID, Decision: undecided}
 	if xid.FormatID != drivers.FormatID {
 		tx.ID = xid.String() // another program's bytes may be anything
@@ -86,14 +87,19 @@ func (a *app) show(ctx context.Context, xid drivers.XID) (int, error) {
 		err = r.explainForeign(report, xid, a.now())
 	} else {
 		var outcome txlog.Outcome
-		if outcome, err = s.log.Lookup(ctx, xid.GTRID); err == nil {
+		outcome, err = s.log.Lookup(ctx, xid.GTRID)
+		switch {
+		case s.damage != nil && (err == nil || errors.Is(err, txlog.ErrCorrupt)):
+			r.explainDamage(outcome, err)
+			err = nil
+		case err == nil:
 			err = r.explain(outcome)
 		}
 	}
 	if err != nil {
 		return r.exitStatus(), err
 	}
-	return a.tell(r, nil)
+	return a.tell(r, s.damage)
 }
 
 // explain narrows the result down to the transaction, and finds its next step. The exit status is about this transaction alone.
@@ -124,6 +130,19 @@ func (r *result) explain(outcome txlog.Outcome) error {
 	return nil
 }
 
+// explainDamage narrows the result down to the transaction, of which a damaged log tells as much as can be read.
+func (r *result) explainDamage(outcome txlog.Outcome, unreadable error) {
+	tx := r.Transaction
+	tx.Decision = outcome.String()
+	if unreadable != nil {
+		tx.Decision = unknown
+	}
+	r.keep(tx.ID)
+	r.InDoubt, r.Heuristic, r.Foreign = len(r.Branches), 0, 0
+	tx.Settled = unreadable == nil && len(r.Decisions) == 0 && len(r.Branches) == 0
+	tx.Next = "the log is damaged: xa-recover log verify explains what it means, and the way out"
+}
+
 // nextStep tells what becomes of the branches that are still there.
 func (r *result) nextStep() string {
 	if r.Owner != "" {
@@ -136,6 +155,7 @@ func (r *result) nextStep() string {
 	}{
 		{recovery.WouldCommit, "run xa-recover resolve: it commits in "},
 		{recovery.WouldRollBack, "run xa-recover resolve: it rolls back in "},
+		{recovery.Live, "wait: another process that shares the log is alive, and settles it in "},
 		{recovery.Left, "remove what stands in the way in "},
 	} {
 		var names []string

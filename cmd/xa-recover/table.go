@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -19,19 +18,8 @@ func (a *app) tell(r *result, failure error) (int, error) {
 	if failure != nil && len(r.Resources) == 0 {
 		return statusFailure, failure
 	}
-	var b strings.Builder
-	if a.flags.output == "json" {
-		e := json.NewEncoder(&b)
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		if err := e.Encode(r); err != nil {
-			return statusFailure, err
-		}
-	} else {
-		r.write(&b, a.now())
-	}
-	if _, err := io.WriteString(a.stdout, b.String()); err != nil {
-		return statusFailure, fmt.Errorf("write the result: %w", err)
+	if err := a.print(r, func(w io.Writer) { r.write(w, a.now()) }); err != nil {
+		return statusFailure, err
 	}
 	return r.exitStatus(), failure
 }
@@ -128,6 +116,9 @@ func (r *result) writeSummary(w io.Writer) {
 	}
 	unreached := len(r.unreached())
 	switch {
+	case r.Status == damaged:
+		fmt.Fprintf(w, "%s in doubt, as far as the log can be read. Nothing is settled before it is whole: xa-recover log verify explains.\n",
+			plural(r.InDoubt, "branch is", "branches are"))
 	case r.Heuristic > 0:
 		fmt.Fprintf(w, "%s a person: finished against the decision, or not to be finished without overwriting others' work.\n",
 			plural(r.Heuristic, "branch needs", "branches need"))
@@ -160,6 +151,7 @@ func (r *result) writeTransaction(w io.Writer, now time.Time) {
 	switch {
 	case tx.Foreign:
 		decision = "not known here"
+	case tx.Decision == unknown:
 	case tx.Settled:
 		decision += ", settled"
 	case tx.Decision != undecided:

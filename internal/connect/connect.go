@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -53,24 +54,26 @@ func resource(name, url string, create bool) (drivers.Resource, error) {
 	if err := checkName(name); err != nil {
 		return drivers.Resource{}, err
 	}
-	res := drivers.Resource{Name: name}
-	scheme, rest, _ := strings.Cut(url, ":")
-	var err error
-	switch scheme {
-	case "postgres", "postgresql":
-		res.DB, res.Driver, err = openPostgres(name, url)
-	case "mysql", "mariadb":
-		res.DB, res.Driver, err = openMySQL(name, url)
-	case "sqlite":
-		res.DB, res.Driver, err = openSQLite(rest, create)
-	default:
-		// The scheme is not quoted: where there is none, it is the beginning of something else.
-		err = errors.New("its URL begins with none of sqlite:, postgres:// and mysql://")
-	}
+	db, driver, err := openDatabase(name, url, create)
 	if err != nil {
 		return drivers.Resource{}, usagef("resource %q: %w", name, err)
 	}
-	return res, nil
+	return drivers.Resource{Name: name, DB: db, Driver: driver}, nil
+}
+
+// openDatabase makes a pool for the URL. The name tells which environment variable holds the password.
+func openDatabase(name, url string, create bool) (*sql.DB, drivers.Driver, error) {
+	scheme, rest, _ := strings.Cut(url, ":")
+	switch scheme {
+	case "postgres", "postgresql":
+		return openPostgres(name, url)
+	case "mysql", "mariadb":
+		return openMySQL(name, url)
+	case "sqlite":
+		return openSQLite(rest, create)
+	}
+	// The scheme is not quoted: where there is none, it is the beginning of something else.
+	return nil, nil, errors.New("its URL begins with none of sqlite:, postgres:// and mysql://")
 }
 
 // checkName tells whether a resource can have this name (see drivers.Resource).

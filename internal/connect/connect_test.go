@@ -114,15 +114,16 @@ func TestErrorsTellNoSecret(t *testing.T) {
 	}
 }
 
-func TestLogErrorsAreUsage(t *testing.T) {
-	for _, url := range []string{"", "x", "file:", "file://host/dir", "postgres://u:geheim@h/d", "file:a\x00b"} {
-		for name, open := range map[string]func(string) error{
-			"Log":     func(url string) error { _, err := Log(url, nil); return err },
-			"ReadLog": func(url string) error { _, err := ReadLog(url); return err },
-		} {
-			err := open(url)
-			if !errors.Is(err, ErrUsage) || strings.Contains(err.Error(), "geheim") {
-				t.Errorf("%s(%q): %v", name, url, err)
+func TestErrorsOfALogsURLTellNoSecret(t *testing.T) {
+	for _, url := range append([]string{"x", "file:", "file://geheim/dir", "file:geheim\x00b", "log=file:geheim"}, badURLs...) {
+		_, err := ParseLog(url)
+		if !errors.Is(err, ErrUsage) {
+			t.Errorf("ParseLog(%q): %v is not ErrUsage", url, err)
+			continue
+		}
+		for _, piece := range []string{"geheim", "gehe", "im@", "1234", "://u:"} {
+			if strings.Contains(err.Error(), piece) {
+				t.Errorf("ParseLog(%q): the error tells %q: %v", url, piece, err)
 			}
 		}
 	}

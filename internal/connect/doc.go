@@ -5,6 +5,8 @@
 //	sqlite:PATH                          the rest is the file's path as it is, with any character in it
 //	file:DIR                             a decision log kept by package filelog; the rest is the directory's path as it is
 //
+// A decision log is at file:DIR or, kept by package sqllog, in a database at any of the others.
+//
 // A small program:
 //
 //	orders, err := connect.Resource("orders", "mysql://app@db1/orders")
@@ -18,7 +20,8 @@
 //
 // A URL need not hold a password. Where it does not, the environment variable XA_NAME_PASSWORD is taken, NAME being the
 // resource's name in capitals with every other character than a letter or a digit written as '_' (XA_ORDERS_PASSWORD); where
-// that is not set either, what the engine's own clients use: pgx's PGPASSWORD and pgpass file, MYSQL_PWD.
+// that is not set either, what the engine's own clients use: pgx's PGPASSWORD and pgpass file, MYSQL_PWD. The log's is
+// XA_LOG_PASSWORD: a resource that is named log shares it, and if the two differ takes its own from one of the others.
 //
 // No error of this package contains a URL or a part of one that may be a password, however badly the URL is
 // written.

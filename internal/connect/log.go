@@ -1,57 +1,153 @@
 package connect
 
 import (
+	"context"
+	"database/sql"
+	"errors"
 	"log/slog"
+	"net/url"
 	"strings"
+	"time"
 
 	"github.com/xasql/xasql/txlog"
 	"github.com/xasql/xasql/txlog/filelog"
+	"github.com/xasql/xasql/txlog/sqllog"
 )
 
-// Log opens the log that the URL names, as its owner. A log that does not exist is an error: an empty new one in its place
-// would take every branch in doubt for another log's. A URL that can't be read is ErrUsage; an owned log is
-// txlog.ErrOwned. The caller closes it. The logger is told what a person should know; nil: slog.Default().
-func Log(url string, logger *slog.Logger) (txlog.Log, error) {
-	dir, err := logDir(url)
-	if err != nil {
-		return nil, err
+// logName is the log's name where a resource's name stands: its password is in XA_LOG_PASSWORD, as that of a resource called log.
+const logName = "log"
+
+// LogURL is where a decision log is kept; see [ParseLog].
+type LogURL struct {
+	Dir     string         // the directory of a log in files; "": it is in a database
+	Dialect sqllog.Dialect // of a log in a database
+
+	raw string
+}
+
+// LogOptions are the optional settings of [LogURL.Open]. The zero value of each is its default.
+type LogOptions struct {
+	// Logger is told what a person should know. nil: slog.Default().
+	Logger *slog.Logger
+	// Retention is how long settled decisions stay readable, at least. Zero: the log's own default; negative: none. Who does not know the
+	// application's setting must not cut it short: [Forever].
+	Retention time.Duration
+}
+
+// Forever is a retention that drops nothing.
+const Forever = 100 * 365 * 24 * time.Hour
+
+// ParseLog reads a log's URL. Nothing is opened or contacted. An error is ErrUsage.
+func ParseLog(raw string) (LogURL, error) {
+	u := LogURL{raw: raw}
+	var err error
+	switch scheme, rest, _ := strings.Cut(raw, ":"); scheme {
+	case "file":
+		if u.Dir, err = localPath("file", rest); err == nil {
+			return u, nil
+		}
+	case "postgres", "postgresql":
+		u.Dialect = sqllog.Postgres
+	case "mysql", "mariadb":
+		u.Dialect = sqllog.MySQL
+	case "sqlite":
+		u.Dialect = sqllog.SQLite
+	default: // not quoted, as in openDatabase
+		err = errors.New("its URL begins with none of file:, sqlite:, postgres:// and mysql://")
+	}
+	if err == nil {
+		var db *sql.DB
+		if db, err = u.openDB(); err == nil {
+			return u, db.Close()
+		}
+	}
+	return LogURL{}, usagef("log: %w", err)
+}
+
+// String returns the URL without its password and options.
+func (u LogURL) String() string {
+	if u.Dir != "" {
+		return "file:" + u.Dir
+	}
+	scheme, path, _ := strings.Cut(u.raw, ":")
+	if scheme == "sqlite" {
+		path, _ = localPath(scheme, path) // it was read before
+		return "sqlite:" + path
+	}
+	server, _ := parseServer(u.raw)
+	user := ""
+	if server.user != "" {
+		user = url.PathEscape(server.user) + "@"
+	}
+	return scheme + "://" + user + server.host + "/" + server.path
+}
+
+func (u LogURL) openDB() (*sql.DB, error) {
+	db, _, err := openDatabase(logName, u.raw, false)
+	return db, err
+}
+
+// Open opens the log to be written: one in files as its owner, one in a database beside others. A log that does not exist is an
+// error: an empty new one in its place would take every branch in doubt for another log's. An owned log is
+// txlog.ErrOwned, a damaged one txlog.ErrCorrupt. Closing the log closes the database's pool too.
+func (u LogURL) Open(ctx context.Context, opts LogOptions) (txlog.Log, error) {
+	if u.Dir == "" {
+		return u.openSQL(ctx, &sqllog.Options{Existing: true, Logger: opts.Logger, Retention: opts.Retention})
 	}
 	// Open creates what is missing, reading does not: look first.
-	r, err := filelog.OpenReadOnly(dir)
+	r, err := filelog.OpenReadOnly(u.Dir)
 	if err != nil {
 		return nil, err
 	}
 	if err := r.Close(); err != nil {
 		return nil, err
 	}
-	log, err := filelog.Open(dir, &filelog.Options{Logger: logger})
+	log, err := filelog.Open(u.Dir, &filelog.Options{Logger: opts.Logger, Retention: opts.Retention})
 	if err != nil {
 		return nil, err // and no interface that holds a nil pointer
 	}
 	return log, nil
 }
 
-// ReadLog opens the log to be read: beside its owner, and without permission to write. Errors are as Log's.
-func ReadLog(url string) (txlog.Log, error) {
-	dir, err := logDir(url)
-	if err != nil {
-		return nil, err
+// Read opens the log to be read: beside its owner, and without permission to write. Errors are as Open's, but a damaged
+// log in files is opened (see filelog.OpenReadOnly).
+func (u LogURL) Read(ctx context.Context) (txlog.Log, error) {
+	if u.Dir == "" {
+		return u.openSQL(ctx, &sqllog.Options{Existing: true, ReadOnly: true})
 	}
-	log, err := filelog.OpenReadOnly(dir)
+	log, err := filelog.OpenReadOnly(u.Dir)
 	if err != nil {
 		return nil, err
 	}
 	return log, nil
 }
 
-func logDir(url string) (string, error) {
-	rest, ok := strings.CutPrefix(url, "file:")
-	if !ok {
-		return "", usagef("the log's URL does not begin with file: (write file:DIR)")
-	}
-	dir, err := localPath("file", rest)
+// ReadLog opens the log that the URL names to be read; see [LogURL.Read].
+func ReadLog(url string) (txlog.Log, error) {
+	u, err := ParseLog(url)
 	if err != nil {
-		return "", usagef("log: %w", err)
+		return nil, err
 	}
-	return dir, nil
+	return u.Read(context.Background())
 }
+
+func (u LogURL) openSQL(ctx context.Context, opts *sqllog.Options) (txlog.Log, error) {
+	db, err := u.openDB()
+	if err != nil {
+		return nil, usagef("log: %w", err)
+	}
+	log, err := sqllog.Open(ctx, db, u.Dialect, opts)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return sqlLog{log, db}, nil
+}
+
+// sqlLog is a log with a pool of its own. It has all methods of the log, and with them its optional interfaces.
+type sqlLog struct {
+	*sqllog.Log
+	db *sql.DB
+}
+
+// Close closes the log, then the pool.
+func (l sqlLog) Close() error { return errors.Join(l.Log.Close(), l.db.Close()) }

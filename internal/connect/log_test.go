@@ -9,13 +9,14 @@ import (
 
 	"github.com/xasql/xasql/txlog"
 	"github.com/xasql/xasql/txlog/filelog"
+	"github.com/xasql/xasql/txlog/sqllog"
 )
 
 // An empty new log in place of a mistyped one would take everything in doubt for another log's.
 func TestMissingLogIsAnErrorAndNotCreated(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "xalog")
-	if _, err := Log("file:"+dir, nil); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Log: got %v, want fs.ErrNotExist", err)
+	if _, err := open(t, "file:"+dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Open: got %v, want fs.ErrNotExist", err)
 	}
 	if _, err := ReadLog("file:" + dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("ReadLog: got %v, want fs.ErrNotExist", err)
@@ -31,8 +32,8 @@ func TestLogIsReadBesideItsOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if log, err := Log("file:"+dir, nil); !errors.Is(err, txlog.ErrOwned) || log != nil {
-		t.Errorf("Log: got %v, %v, want ErrOwned", log, err)
+	if log, err := open(t, "file:"+dir); !errors.Is(err, txlog.ErrOwned) || log != nil {
+		t.Errorf("Open: got %v, %v, want ErrOwned", log, err)
 	}
 	log, err := ReadLog("file:" + dir)
 	if err != nil {
@@ -44,8 +45,45 @@ func TestLogIsReadBesideItsOwner(t *testing.T) {
 	if err := errors.Join(log.Close(), owner.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if log, err = Log("file:"+dir, nil); err != nil {
+	if log, err = open(t, "file:"+dir); err != nil {
 		t.Fatalf("after its owner's end: %v", err)
 	}
 	log.Close()
+}
+
+func open(t *testing.T, url string) (txlog.Log, error) {
+	t.Helper()
+	u, err := ParseLog(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Open(t.Context(), LogOptions{})
+}
+
+func TestLogURLNamesDirectoryOrDialect(t *testing.T) {
+	for _, c := range []struct {
+		url     string
+		dir     string
+		dialect sqllog.Dialect
+	}{
+		{"file:/var/lib/xa log", "/var/lib/xa log", sqllog.Dialect{}},
+		{"postgres://app@h/d", "", sqllog.Postgres},
+		{"postgresql://app:p%40@h/d", "", sqllog.Postgres},
+		{"mysql://app@h/d", "", sqllog.MySQL},
+		{"mariadb://app@h/d", "", sqllog.MySQL},
+		{"sqlite:/var/lib/xa.db", "", sqllog.SQLite},
+	} {
+		u, err := ParseLog(c.url)
+		if err != nil || u.Dir != c.dir || u.Dialect != c.dialect {
+			t.Errorf("ParseLog(%q) = %q, %q, %v", c.url, u.Dir, u.Dialect, err)
+		}
+	}
+}
+
+func TestLogsPasswordIsInAVariableOfItsOwn(t *testing.T) {
+	t.Setenv("XA_LOG_PASSWORD", "geheim")
+	config, err := postgresConfig(logName, "postgres://app@h/d")
+	if err != nil || config.Password != "geheim" {
+		t.Errorf("got %v, want the password of XA_LOG_PASSWORD", err)
+	}
 }

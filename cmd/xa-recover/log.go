@@ -1,0 +1,133 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xasql/xasql/internal/connect"
+	"github.com/xasql/xasql/txlog"
+	"github.com/xasql/xasql/txlog/filelog"
+)
+
+func (a *app) logCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "log",
+		Short: "Look into the decision log itself, and look after it",
+		Long: `Look into the decision log itself, and look after it. The log is named by --log
+or XA_LOG; no databases are needed.`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("log has no command %q, only %s", args[0], logCommands)
+			}
+			return usagef("which log command? %s", logCommands)
+		},
+	}
+	cmd.AddCommand(a.logInfoCommand(), a.logDumpCommand(), a.logCompactCommand(), a.logSchemaCommand())
+	return cmd
+}
+
+const logCommands = "info, dump, verify, compact, adopt or schema"
+
+// patientAction is an action that by default takes as long as it takes: a log may be large, and a pager slow.
+func (a *app) patientAction(f func(ctx context.Context, args []string) (int, error)) func(*cobra.Command, []string) error {
+	run := a.action(f)
+	return func(cmd *cobra.Command, args []string) error {
+		if !cmd.Flags().Changed("timeout") {
+			a.flags.timeout = math.MaxInt64
+		}
+		return run(cmd, args)
+	}
+}
+
+// logURL is the log's URL: the flag is stronger than the environment.
+func (a *app) logURL() (string, error) {
+	url := a.flags.log
+	if url == "" {
+		url = a.getenv("XA_LOG")
+	}
+	if url == "" {
+		return "", usagef("no decision log: name it with --log file:DIR, or in XA_LOG")
+	}
+	return url, nil
+}
+
+// openLog opens the log at the URL to be written.
+func openLog(ctx context.Context, url string, opts connect.LogOptions) (txlog.Log, error) {
+	u, err := connect.ParseLog(url)
+	if err != nil {
+		return nil, err
+	}
+	return u.Open(ctx, opts)
+}
+
+// readLog opens the log at the URL to be read.
+func readLog(ctx context.Context, url string) (txlog.Log, error) {
+	u, err := connect.ParseLog(url)
+	if err != nil {
+		return nil, err
+	}
+	return u.Read(ctx)
+}
+
+// ownLog opens the log to be written. Where a live process owns it, only the owner is returned.
+func (a *app) ownLog(ctx context.Context, url string, retention time.Duration) (log txlog.Log, owner string, err error) {
+	log, err = a.open.log(ctx, url, connect.LogOptions{Logger: a.logger(), Retention: retention})
+	if errors.Is(err, txlog.ErrOwned) {
+		return nil, holder(err), nil
+	}
+	return log, "", err
+}
+
+// ownerOf asks a log that was opened to be read who owns it now, "" where nobody does or the log can't tell.
+func ownerOf(log txlog.Log) string {
+	if l, ok := log.(interface{ Owner() string }); ok {
+		return l.Owner()
+	}
+	return ""
+}
+
+// holder takes from an error that is ErrOwned who the owner is: the rest of its text.
+func holder(err error) string {
+	if _, owner, ok := strings.Cut(err.Error(), txlog.ErrOwned.Error()+": "); ok {
+		return owner
+	}
+	return "pid unknown"
+}
+
+// damageOf is what a log says of its damage, or else what the error says.
+func damageOf(log txlog.Log, err error) error {
+	if l, ok := log.(interface{ Info() filelog.Info }); ok {
+		return cmp.Or(l.Info().Damage, err)
+	}
+	return err
+}
+
+// print writes a result to standard output: as JSON, or as write does it for people.
+func (a *app) print(v any, write func(io.Writer)) error {
+	var b strings.Builder
+	if a.flags.output == "json" {
+		e := json.NewEncoder(&b)
+		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false)
+		if err := e.Encode(v); err != nil {
+			return err
+		}
+	} else {
+		write(&b)
+	}
+	if _, err := io.WriteString(a.stdout, b.String()); err != nil {
+		return writeError(err)
+	}
+	return nil
+}
+
+func writeError(err error) error { return fmt.Errorf("write the result: %w", err) }
