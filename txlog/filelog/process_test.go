@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/xasql/xasql/txlog"
+	"github.com/xasql/xasql/txlog/logtest"
 )
 
 // childEnv makes the test binary a process that owns a log: its value is what to do, and where.
@@ -37,6 +38,7 @@ func child(job, dir string) error {
 	if err != nil {
 		return err
 	}
+	defer l.Close()
 	switch job {
 	case "own":
 		fmt.Println("open")
@@ -48,24 +50,6 @@ func child(job, dir string) error {
 		}
 		fmt.Println(c.Process.Pid)
 		_, err = fmt.Scanln()
-	case "decide":
-		ids := make(chan string)
-		for range 4 {
-			go func() {
-				for id := range ids {
-					if _, err := l.Decide(context.Background(), txlog.Decision{ID: id, Outcome: txlog.Committed, Resources: []string{"a"}}); err != nil {
-						fmt.Println("error", err)
-					}
-					os.Stdout.WriteString(id + "\n") // one write: whole or not at all
-					if len(id)%3 == 0 {
-						_ = l.Settle(context.Background(), id)
-					}
-				}
-			}()
-		}
-		for i := 0; ; i++ {
-			ids <- fmt.Sprintf("%d-%d", os.Getpid(), i)
-		}
 	}
 	return err
 }
@@ -94,32 +78,11 @@ func start(t *testing.T, job, dir string) (*exec.Cmd, *bufio.Scanner) {
 }
 
 func TestDecisionsSurviveSIGKILL(t *testing.T) {
-	dir := t.TempDir()
-	total := 0
-	for round := range 8 {
-		c, out := start(t, "decide", dir)
-		var told []string
-		for out.Scan() {
-			told = append(told, out.Text())
-			if len(told) == 200+round*37 {
-				if err := c.Process.Kill(); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		_ = c.Wait()
-		l := mustOpen(t, dir, &Options{Logger: quiet()})
-		for _, id := range told {
-			if o, err := l.Lookup(t.Context(), id); o != txlog.Committed || err != nil {
-				t.Errorf("%q is %s, %v; told committed", id, o, err)
-			}
-		}
-		total += len(told)
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("%d decisions were acknowledged in 8 processes", total)
+	logtest.KillTest(t, logtest.Processes{
+		New:    func(t logtest.TB) string { return t.TempDir() },
+		Open:   func(dir string) (txlog.Log, error) { return Open(dir, &Options{SegmentSize: 8 << 10, Logger: quiet()}) },
+		Rounds: 8,
+	})
 }
 
 func TestALogHasOneOwner(t *testing.T) {

@@ -6,8 +6,11 @@
 //		logtest.Run(t, func(t logtest.TB) logtest.Harness { ... })
 //	}
 //
+// Where the log is [txlog.Shared] there is one for each rule of that, too. [KillTest] kills processes that decide, and [Benchmark]
+// measures.
+//
 // [Memory] keeps the rules, tells every operation as a line of text, and fails on request: the tests of
-// those who use a log are written with it.
+// those who use a log are written with it. [SharedMemory] is one that several openings share.
 //
 // # Failure
 //
