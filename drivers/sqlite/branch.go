@@ -122,7 +122,7 @@ func (b *branch) start(ctx context.Context, s session) error {
 		if err := s.exec("BEGIN; SAVEPOINT " + savepoint); err != nil {
 			return err
 		}
-		return b.guard(s, guardReadOnly, nil)
+		return b.guard(s, guardReadOnly)
 	}
 	was, err := s.durable()
 	if err != nil {
@@ -143,7 +143,7 @@ func (b *branch) start(ctx context.Context, s session) error {
 		if err := s.exec("SAVEPOINT " + savepoint); err != nil {
 			return err
 		}
-		return b.guard(s, guardReadOnly, nil)
+		return b.guard(s, guardReadOnly)
 	}
 	return b.startCapture(s)
 }
@@ -191,8 +191,7 @@ func (s session) inDoubt(sc *schema) error {
 	return err
 }
 
-// startCapture makes everything that the branch will change be captured. The triggers are made inside the savepoint: a rollback
-// takes them away.
+// startCapture makes everything that the branch will change be captured.
 func (b *branch) startCapture(s session) error {
 	recursive, err := s.number("PRAGMA recursive_triggers")
 	if err != nil {
@@ -202,13 +201,19 @@ func (b *branch) startCapture(s session) error {
 	if c == nil || b.facts.recursive != (recursive != 0) {
 		b.facts.recursive = recursive != 0
 		c = newCapture(b.facts.schema, b.facts.recursive)
+		if err := s.writable(c.tables, c.writable); err != nil {
+			return err
+		}
 		b.facts.capture = c
 	}
 	if err := s.exec("SAVEPOINT " + savepoint); err != nil {
 		return err
 	}
-	if err := s.exec(c.create); err != nil {
-		return fmt.Errorf("capture changes: %w", err)
+	// Made inside the savepoint, so that a rollback takes them away.
+	if c.create != "" {
+		if err := s.exec(c.create); err != nil {
+			return fmt.Errorf("capture changes: %w", err)
+		}
 	}
 	if c.recursive {
 		if err := s.exec("PRAGMA recursive_triggers=1"); err != nil {
@@ -216,16 +221,12 @@ func (b *branch) startCapture(s session) error {
 		}
 		b.restore = append(b.restore, func(s session) error { return s.exec("PRAGMA recursive_triggers=0") })
 	}
-	return b.guard(s, guardActive, c)
+	return b.guard(s, guardActive)
 }
 
-func (b *branch) guard(s session, g guard, c *capture) error {
-	var writable []string
-	if c != nil {
-		writable = c.writable
-	}
+func (b *branch) guard(s session, g guard) error {
 	s.setLastRowid(b.rowid)
-	err := s.bridge.guard(g, writable)
+	err := s.bridge.guard(g)
 	if errors.Is(err, errCommitHook) {
 		err = fmt.Errorf("%w: %w, whose place a branch needs: register none on this pool", drivers.ErrNotSupported, err)
 	}
@@ -253,7 +254,7 @@ func (b *branch) leave(s session) error {
 // block undoes the transaction of a branch that could not be finished, and lets nothing more through on its connection, which
 // the caller should discard.
 func (b *branch) block(s session, cause error) error {
-	return errors.Join(cause, s.undo(), s.bridge.guard(guardSealed, nil))
+	return errors.Join(cause, s.undo(), s.bridge.guard(guardSealed))
 }
 
 // within calls f with the session of the branch's connection.

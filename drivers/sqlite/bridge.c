@@ -46,8 +46,8 @@ struct xa_conn {
 	xa_conn *next;
 	int mode;
 	xa_report seen;
-	char **writable; // the tables and views that may be written
-	int nwritable;
+	xa_table *tables; // those that may be written: captured ones first
+	int ntables, nlisted, last;
 	xa_row *rows;
 	size_t nrows, caprows;
 	unsigned char *keys;
@@ -60,9 +60,10 @@ static xa_conn *conns;
 static i64 last_id;
 
 static void forget_tables(xa_conn *c) {
-	while (c->nwritable > 0) free(c->writable[--c->nwritable]);
-	free(c->writable);
-	c->writable = 0;
+	while (c->nlisted > 0) free(c->tables[--c->nlisted].name);
+	free(c->tables);
+	c->tables = 0;
+	c->ntables = c->last = 0;
 }
 
 // closed is the destructor of the SQL functions.
@@ -117,15 +118,7 @@ void xa_look(long long id, xa_report *out) {
 	pthread_mutex_unlock(&conns_mu);
 }
 
-// ---- capture: the functions that the triggers call ----
-
-// capturing reports whether to note a touched row, and raises an error where the statement must not go on.
-static int capturing(sqlite3_context *ctx, xa_conn *c) {
-	if (c->mode == XA_OFF) return 0;
-	if (c->mode == XA_ACTIVE && !ended(c)) return 1;
-	sqlite3_result_error(ctx, "the branch that this statement belongs to is over", -1);
-	return 0;
-}
+// ---- capture: the function that the triggers call ----
 
 static int grow(void **p, size_t *cap, size_t want, size_t size) {
 	if (want <= *cap) return 1;
@@ -138,41 +131,74 @@ static int grow(void **p, size_t *cap, size_t want, size_t size) {
 	return 1;
 }
 
-// f_touch(table, rowid...) notes rows of a table with rowids.
-static void f_touch(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
-	xa_conn *c = sqlite3_user_data(ctx);
-	if (!capturing(ctx, c)) return;
-	xa_row r = {0, (int)sqlite3_value_int64(argv[0])};
-	for (int i = 1; i < argc; i++) {
-		r.rowid = sqlite3_value_int64(argv[i]);
-		xa_row *last = c->nrows ? &c->rows[c->nrows - 1] : 0;
-		if (last && last->rowid == r.rowid && last->table == r.table) continue;
-		if (!grow((void **)&c->rows, &c->caprows, c->nrows + 1, sizeof r)) {
-			sqlite3_result_error_nomem(ctx);
-			return;
-		}
-		c->rows[c->nrows++] = r;
-	}
+// table_named returns the number of a table whose rows are captured, -1: there is none of that name. Rows come in runs of one
+// table, so the last one is looked at first.
+static int table_named(xa_conn *c, const char *name) {
+	if (!name) return -1;
+	if (c->last < c->ntables && strcmp(name, c->tables[c->last].name) == 0) return c->last;
+	for (int i = 0; i < c->ntables; i++)
+		if (strcmp(name, c->tables[i].name) == 0) return c->last = i;
+	return -1;
 }
 
-// f_touch_key(table, column...) notes a row of a table without rowids: the table and the
-// key's length, 4 bytes each, and the key.
-static void f_touch_key(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
-	xa_conn *c = sqlite3_user_data(ctx);
-	if (!capturing(ctx, c)) return;
+static int note_rowid(xa_conn *c, int table, i64 rowid) {
+	xa_row *last = c->nrows ? &c->rows[c->nrows - 1] : 0;
+	if (last && last->rowid == rowid && last->table == table) return 1;
+	if (!grow((void **)&c->rows, &c->caprows, c->nrows + 1, sizeof *c->rows)) return 0;
+	c->rows[c->nrows++] = (xa_row){rowid, table};
+	return 1;
+}
+
+// note_key notes a row of a table without rowids: the table and the key's length, 4 bytes each, and the key.
+static int note_key(xa_conn *c, int table, int argc, sqlite3_value **argv) {
 	size_t n;
-	unsigned char *key = xa_encode(argc - 1, argv + 1, &n);
+	unsigned char *key = xa_encode(argc, argv, &n);
 	if (!key || n > 0x7fffffff || !grow((void **)&c->keys, &c->capkeys, c->nkeys + 8 + n, 1)) {
 		free(key);
-		sqlite3_result_error_nomem(ctx);
-		return;
+		return 0;
 	}
 	unsigned char *p = c->keys + c->nkeys;
-	xa_put_int(&p, (uint64_t)sqlite3_value_int64(argv[0]), 4);
+	xa_put_int(&p, (uint64_t)table, 4);
 	xa_put_int(&p, n, 4);
 	memcpy(p, key, n);
 	c->nkeys += 8 + n;
 	free(key);
+	return 1;
+}
+
+// note notes the rows of a table whose rowids or keys stand in argv, one after the other.
+static void note(sqlite3_context *ctx, xa_conn *c, sqlite3_value *name, int argc, sqlite3_value **argv) {
+	int table = table_named(c, (const char *)sqlite3_value_text(name));
+	int width = table < 0 ? 0 : c->tables[table].key ? c->tables[table].key : 1;
+	if (table < 0 || argc % width) {
+		sqlite3_result_error(ctx, "xasql: a fence's trigger is not the table's own: run the statement again in another branch", -1);
+		return;
+	}
+	int ok = 1;
+	for (int i = 0; ok && i < argc; i += width)
+		ok = c->tables[table].key ? note_key(c, table, width, argv + i) : note_rowid(c, table, sqlite3_value_int64(argv[i]));
+	if (ok)
+		sqlite3_result_text(ctx, "", 0, 0);
+	else
+		sqlite3_result_error_nomem(ctx);
+}
+
+// f_char stands in for SQLite's own function char. The triggers must call something that is there for programs too that know nothing
+// of this package: for them, char('xasql', TABLE, KEY...) is a text that is not empty. Here it notes the rows of an active branch, and
+// is empty; char('xasql') is the connection's number. Every other call is answered as SQLite does.
+static void f_char(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
+	xa_conn *c = sqlite3_user_data(ctx);
+	if (argc == 0 || sqlite3_value_type(argv[0]) != T_TEXT || strcmp((const char *)sqlite3_value_text(argv[0]), "xasql")) {
+		xa_f_char(ctx, argc, argv);
+	} else if (argc == 1) {
+		sqlite3_result_int64(ctx, c->id);
+	} else if (c->mode == XA_OFF) {
+		sqlite3_result_text(ctx, "plain", 5, 0);
+	} else if (c->mode == XA_ACTIVE && !ended(c)) {
+		note(ctx, c, argv[1], argc - 2, argv + 2);
+	} else {
+		sqlite3_result_error(ctx, "the branch that this statement belongs to is over", -1);
+	}
 }
 
 const xa_row *xa_rows(xa_conn *c, int *n) {
@@ -218,8 +244,8 @@ static int may_pragma(xa_conn *c, const char *name, const char *arg, const char 
 
 static int may_write(xa_conn *c, const char *table, const char *schema) {
 	if (c->mode != XA_ACTIVE || !table || !schema || sqlite3_stricmp(schema, "main")) return 0;
-	for (int i = 0; i < c->nwritable; i++)
-		if (sqlite3_stricmp(table, c->writable[i]) == 0) {
+	for (int i = 0; i < c->nlisted; i++)
+		if (sqlite3_stricmp(table, c->tables[i].name) == 0) {
 			c->seen.wrote = 1;
 			return 1;
 		}
@@ -259,24 +285,33 @@ static int veto(void *p) {
 	return c->mode != XA_OFF;
 }
 
-// xa_guard puts the guard on. Every statement that exists is compiled again before it next runs, and so
-// is seen by the authorizer. -1: out of memory, -2: somebody else's commit hook was there, and is lost.
-int xa_guard(xa_conn *c, int mode, char **writable, int n) {
+// xa_tables tells which tables and views a branch may write, until it is called again; the first captured ones have triggers that note
+// the rows. 0: out of memory.
+int xa_tables(xa_conn *c, const xa_table *tables, int captured, int n) {
 	forget_tables(c);
+	c->tables = calloc((size_t)n + 1, sizeof *c->tables);
+	if (!c->tables) return 0;
+	for (; c->nlisted < n; c->nlisted++) {
+		c->tables[c->nlisted].key = tables[c->nlisted].key;
+		if (!(c->tables[c->nlisted].name = strdup(tables[c->nlisted].name))) return 0;
+	}
+	c->ntables = captured;
+	return 1;
+}
+
+// xa_guard puts the guard on. Every statement that exists is compiled again before it next runs, and so
+// is seen by the authorizer. 0: somebody else's commit hook was there, and is lost.
+int xa_guard(xa_conn *c, int mode) {
 	memset(&c->seen, 0, sizeof c->seen);
 	c->nrows = c->nkeys = 0;
-	c->writable = calloc((size_t)n + 1, sizeof *c->writable);
-	if (!c->writable) return -1;
-	for (; c->nwritable < n; c->nwritable++)
-		if (!(c->writable[c->nwritable] = strdup(writable[c->nwritable]))) return -1;
 	void *other = sqlite3_commit_hook(c->db, veto, c);
 	if (other && other != c) {
 		sqlite3_commit_hook(c->db, 0, 0);
-		return -2;
+		return 0;
 	}
 	sqlite3_set_authorizer(c->db, authorize, c);
 	c->mode = mode;
-	return 0;
+	return 1;
 }
 
 // xa_pause lets this package's own statements through, and keeps what was seen and captured.
@@ -290,7 +325,6 @@ void xa_unguard(xa_conn *c) {
 	c->mode = XA_OFF;
 	sqlite3_set_authorizer(c->db, 0, 0);
 	sqlite3_commit_hook(c->db, 0, 0);
-	forget_tables(c);
 	free(c->rows);
 	free(c->keys);
 	c->rows = 0;
@@ -375,25 +409,18 @@ void xa_release(xa_conn *c) {
 
 // ---- registration ----
 
-// f_id is the connection's number: how the Go side finds the xa_conn of a connection.
-static void f_id(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
-	sqlite3_result_int64(ctx, ((xa_conn *)sqlite3_user_data(ctx))->id);
-}
-
 static int opened(sqlite3 *db, char **message, const void *api) {
 	xa_conn *c = calloc(1, sizeof *c);
 	if (!c) return 7; // SQLITE_NOMEM
 	c->db = db;
-	c->refs = 3;
+	c->refs = 1;
 	pthread_mutex_lock(&conns_mu);
 	c->id = ++last_id;
 	c->next = conns;
 	conns = c;
 	pthread_mutex_unlock(&conns_mu);
 	int rc = 0, pure = UTF8 | DIRECTONLY | DETERMINISTIC;
-	rc |= sqlite3_create_function_v2(db, "_xa_id", 0, UTF8 | DIRECTONLY, c, f_id, 0, 0, closed);
-	rc |= sqlite3_create_function_v2(db, "_xa_touch", -1, UTF8 | DIRECTONLY, c, f_touch, 0, 0, closed);
-	rc |= sqlite3_create_function_v2(db, "_xa_touch_key", -1, UTF8 | DIRECTONLY, c, f_touch_key, 0, 0, closed);
+	rc |= sqlite3_create_function_v2(db, "char", -1, UTF8 | INNOCUOUS | DETERMINISTIC, c, f_char, 0, 0, closed);
 	rc |= sqlite3_create_function_v2(db, "_xa_encode", -1, pure, 0, xa_f_encode, 0, 0, 0);
 	rc |= sqlite3_create_function_v2(db, "_xa_join", -1, pure, 0, xa_f_join, 0, 0, 0);
 	rc |= sqlite3_create_function_v2(db, "_xa_decode", 2, pure, 0, xa_f_decode, 0, 0, 0);

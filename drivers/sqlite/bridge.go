@@ -73,20 +73,39 @@ func (id connID) bridge() (bridge, error) {
 
 var errCommitHook = errors.New("the connection has a commit hook")
 
-// guard puts the guard on, and forgets what was captured. Tables not named in writable can't be written.
-func (b bridge) guard(g guard, writable []string) error {
-	names := make([]*C.char, len(writable)+1)
-	for i, n := range writable {
-		names[i] = C.CString(n)
-		defer C.free(unsafe.Pointer(names[i]))
+// writable tells which tables a branch may write, until it is called again: the captured ones, whose rows the triggers note, in the
+// order of the numbers that touched returns, and others.
+func (b bridge) writable(captured []*table, others []string) error {
+	all := make([]C.xa_table, 0, len(captured)+len(others)+1)
+	add := func(name string, key int) { all = append(all, C.xa_table{name: C.CString(name), key: C.int(key)}) }
+	for _, t := range captured {
+		add(t.Name, len(t.Key))
 	}
-	switch C.xa_guard(b.c, C.int(g), &names[0], C.int(len(writable))) {
-	case 0:
-		return nil
-	case -2:
+	for _, name := range others {
+		add(name, 0)
+	}
+	defer func() {
+		for _, t := range all {
+			C.free(unsafe.Pointer(t.name))
+		}
+	}()
+	// A copy that C may read: it holds pointers to C's memory only.
+	size := C.size_t(unsafe.Sizeof(C.xa_table{}))
+	list := C.calloc(C.size_t(len(all)+1), size)
+	defer C.free(list)
+	copy(unsafe.Slice((*C.xa_table)(list), len(all)), all)
+	if C.xa_tables(b.c, (*C.xa_table)(list), C.int(len(captured)), C.int(len(all))) == 0 {
+		return errors.New("out of memory")
+	}
+	return nil
+}
+
+// guard puts the guard on, and forgets what was captured.
+func (b bridge) guard(g guard) error {
+	if C.xa_guard(b.c, C.int(g)) == 0 {
 		return errCommitHook
 	}
-	return errors.New("out of memory")
+	return nil
 }
 
 // pause lets this package's own statements through; unguard takes the guard off, and frees what was captured.

@@ -19,6 +19,12 @@ typedef struct {
 	int table;
 } xa_row;
 
+// xa_table is a table or view that a branch may write, and how many columns its key has: 0, if it has rowids.
+typedef struct {
+	char *name;
+	int key;
+} xa_table;
+
 // xa_report tells what the guard saw.
 typedef struct {
 	int found;       // 0: the connection is closed
@@ -37,7 +43,8 @@ void xa_look(long long id, xa_report *out);
 
 // The rest must only be called while the connection can't be closed: inside sql.Conn.Raw.
 xa_conn *xa_find(long long id);
-int xa_guard(xa_conn *c, int mode, char **writable, int n);
+int xa_tables(xa_conn *c, const xa_table *tables, int captured, int n);
+int xa_guard(xa_conn *c, int mode);
 void xa_pause(xa_conn *c);
 void xa_unguard(xa_conn *c);
 int xa_autocommit(xa_conn *c);

@@ -7,40 +7,44 @@ import (
 	"strings"
 )
 
-// capture is the SQL that makes the connection note which rows a branch touches, and what takes it away again. The triggers are
-// TEMP: nobody else sees them, and SQLite fires them before those of the file, where a RAISE(IGNORE) could skip them. They note keys
-// only; any superset of the changed rows is right, because the rows themselves are read when the branch is prepared.
+// capture is how a branch gets to know the rows that it touches. The fence's triggers note keys, before the rows change; any superset
+// of the changed rows is right, because the rows themselves are read when the branch is prepared. Two things that the application's own
+// triggers can bring about escape permanent ones. For these there are TEMP triggers, which nobody else sees, and which SQLite fires before
+// those of the file:
+//   - a new row whose rowid was not known before, because a RAISE(IGNORE) or RAISE(FAIL) of the application's skipped the fence's
+//   - a row that REPLACE deletes: it fires DELETE triggers only with recursive_triggers, which would change what the application's do
 type capture struct {
-	create   string
+	tables   []*table          // those whose rows are noted, by the number that touched gives
+	writable []string          // what else a statement of the branch may write
+	cannot   map[string]string // why the rest may not be written
+	create   string            // the TEMP triggers
 	drop     string
-	writable []string          // the tables and views that a statement of the branch may write
-	cannot   map[string]string // why others may not
 	// recursive: recursive_triggers must be on, so that the rows that REPLACE deletes fire triggers too. That changes nothing
-	// else where ours are the only triggers.
+	// else where the fence's are the only triggers.
 	recursive bool
 }
 
 // newCapture returns what captures the changes to a schema's tables. recursive tells whether recursive_triggers is on already.
 func newCapture(sc *schema, recursive bool) *capture {
 	c := &capture{cannot: map[string]string{}, writable: append([]string{"sqlite_sequence"}, sc.views...)}
-	c.recursive = !recursive && !sc.triggers
 	lookUp := !recursive && sc.triggers
 	for name, why := range sc.cannot {
 		c.cannot[name] = why
 	}
 	var create, drop strings.Builder
-	for i, t := range sc.tables {
+	for _, t := range sc.tables {
 		if lookUp && t.opaque {
 			c.cannot[t.Name] = "REPLACE may delete rows of it unseen (a unique index over a generated column, a default, and triggers): PRAGMA recursive_triggers=ON before the branch lifts this"
 		}
 		if c.cannot[t.Name] != "" {
 			continue
 		}
-		c.writable = append(c.writable, t.Name)
-		for _, tr := range t.captureTriggers(i, lookUp) {
+		for _, tr := range t.captureTriggers(len(c.tables), lookUp) {
 			fmt.Fprintf(&create, "CREATE TEMP TRIGGER %s %s ON main.%s BEGIN %s END;\n", tr.name, tr.event, quote(t.Name), tr.body)
 			fmt.Fprintf(&drop, "DROP TRIGGER temp.%s;\n", tr.name)
 		}
+		c.tables = append(c.tables, t)
+		c.recursive = c.recursive || !recursive && !sc.triggers && len(t.unique) > 0
 	}
 	c.create, c.drop = create.String(), drop.String()
 	return c
@@ -48,37 +52,33 @@ func newCapture(sc *schema, recursive bool) *capture {
 
 type trigger struct{ name, event, body string }
 
-func (t *table) captureTriggers(n int, lookUp bool) []trigger {
+// captureTriggers returns the TEMP triggers that a table needs.
+func (t *table) captureTriggers(n int, lookUp bool) (all []trigger) {
 	name := func(kind string) string { return fmt.Sprintf("%scapture_%d_%s", prefix, n, kind) }
-	touch := func(rows ...string) string {
-		if t.Rowid != "" {
-			return fmt.Sprintf("SELECT _xa_touch(%d, %s);", n, list(rows, func(row string) string { return row + quote(t.Rowid) }))
-		}
+	if t.triggers {
+		all = append(all, trigger{name("insert"), "AFTER INSERT", "SELECT " + t.note("NEW.") + ";"})
+	}
+	if lookUp && len(t.unique) > 0 {
 		var b strings.Builder
-		for _, row := range rows {
-			fmt.Fprintf(&b, "SELECT _xa_touch_key(%d, %s);", n, t.key(row))
+		for _, u := range t.unique {
+			fmt.Fprintf(&b, "SELECT %s FROM %s WHERE %s;", t.note(""), quote(t.Name), t.conflict(u))
 		}
-		return b.String()
+		all = append(all,
+			trigger{name("replace_insert"), "BEFORE INSERT", b.String()},
+			trigger{name("replace_update"), "BEFORE UPDATE", b.String()})
 	}
-	all := []trigger{
-		{name("insert"), "AFTER INSERT", touch("NEW.")},
-		{name("update"), "AFTER UPDATE", touch("OLD.", "NEW.")},
-		{name("delete"), "AFTER DELETE", touch("OLD.")},
-	}
-	if !lookUp || len(t.unique) == 0 {
-		return all
-	}
-	var b strings.Builder
-	for _, u := range t.unique {
+	return all
+}
+
+// note is an expression that makes a branch's connection note rows, given by what stands before their columns' names. Anywhere
+// else it is a text that is not empty: see f_char in bridge.c.
+func (t *table) note(rows ...string) string {
+	return fmt.Sprintf("char('xasql', %s, %s)", literal(t.Name), list(rows, func(row string) string {
 		if t.Rowid != "" {
-			fmt.Fprintf(&b, "SELECT _xa_touch(%d, %s) FROM %s WHERE %s;", n, quote(t.Rowid), quote(t.Name), t.conflict(u))
-		} else {
-			fmt.Fprintf(&b, "SELECT _xa_touch_key(%d, %s) FROM %s WHERE %s;", n, t.key(""), quote(t.Name), t.conflict(u))
+			return row + quote(t.Rowid)
 		}
-	}
-	return append(all,
-		trigger{name("replace_insert"), "BEFORE INSERT", b.String()},
-		trigger{name("replace_update"), "BEFORE UPDATE", b.String()})
+		return t.key(row)
+	}))
 }
 
 // conflict is the condition for a stored row to have NEW's terms in a unique index: the row that REPLACE would delete.

@@ -51,13 +51,14 @@ extern int sqlite3_strnicmp(const char *, const char *, int);
 
 #define TRANSIENT ((void (*)(void *)) - 1)
 enum { T_INTEGER = 1, T_FLOAT, T_TEXT, T_BLOB, T_NULL };                            // sqlite3_value_type
-enum { UTF8 = 1, DETERMINISTIC = 0x800, DIRECTONLY = 0x80000 };                     // sqlite3_create_function_v2
+enum { UTF8 = 1, DETERMINISTIC = 0x800, DIRECTONLY = 0x80000, INNOCUOUS = 0x200000 }; // sqlite3_create_function_v2
 enum { CONFIG_FKEY = 1002, CONFIG_TRIGGER = 1003, STATUS_DEFERRED_FKS = 10 };       // sqlite3_db_config, _db_status
 enum { FILE_POINTER = 7, SHM_UNLOCK = 1, SHM_LOCK = 2, SHM_EXCLUSIVE = 8, WRITE_LOCK = 0 };
 
 // image.c
 unsigned char *xa_encode(int argc, sqlite3_value **argv, size_t *len);
 void xa_put_int(unsigned char **p, uint64_t v, int n);
+void xa_f_char(sqlite3_context *ctx, int argc, sqlite3_value **argv);
 void xa_f_encode(sqlite3_context *ctx, int argc, sqlite3_value **argv);
 void xa_f_join(sqlite3_context *ctx, int argc, sqlite3_value **argv);
 void xa_f_decode(sqlite3_context *ctx, int argc, sqlite3_value **argv);

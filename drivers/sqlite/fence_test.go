@@ -67,7 +67,7 @@ func TestFenceKeepsUnawareWritersOut(t *testing.T) {
 	before := dump(t.Context(), db)
 	cli := unaware(t, path)
 	for _, s := range []string{`INSERT INTO t(v) VALUES ('z')`, `UPDATE t SET v = 1 WHERE id = 1`, `DELETE FROM t`, `REPLACE INTO other VALUES (2, 'q')`, `DELETE FROM other`,
-		`UPDATE w SET k = 2`, `INSERT INTO other SELECT * FROM other`, `INSERT OR IGNORE INTO w VALUES (5)`, `INSERT OR ROLLBACK INTO w VALUES (6)`} {
+		`UPDATE w SET k = 2`, `INSERT INTO other SELECT a, b || b FROM other`, `INSERT OR IGNORE INTO w VALUES (5)`, `INSERT OR ROLLBACK INTO w VALUES (6)`} {
 		if out := cli(s); !strings.Contains(out, "xasql") {
 			t.Errorf("%s: %q, want the fence's error", s, out)
 		}

@@ -29,32 +29,37 @@ const fenceMessage = "this database holds a transaction that xasql has prepared 
 	"no writes until it is committed or rolled back: see xa-recover"
 
 // fence is a trigger that keeps writers out of a table while a branch is in doubt: everyone's, for as long as the table
-// exists, since only the engine can stop a program that knows nothing of this package.
-type fence struct {
-	table string
-	event string // insert, update or delete
-}
+// exists, since only the engine can stop a program that knows nothing of this package. On the connection of a branch it also
+// notes the rows that are touched.
+type fence struct{ name, sql string }
 
-func fenceEvents() []string { return []string{"insert", "update", "delete"} }
-
-func (f fence) name() string { return prefix + "fence_" + f.event + "_" + f.table }
-
-// fenceEvent returns the event of a fence's trigger. Its table is not read from the name: that may have been renamed since.
-func fenceEvent(name string) (string, bool) {
-	for _, event := range fenceEvents() {
-		if strings.HasPrefix(name, fence{event: event}.name()) {
-			return event, true
+// fencesOf returns a table's triggers, all of which must be there to the letter.
+//
+// They note a row before it changes, by its key as it is and as it will be, so that no trigger of the application's can prevent it. Only a new
+// row's rowid is not known before. Where the application has triggers, there is one more that fires before the insert: theirs
+// might skip the one after it.
+func (sc *schema) fencesOf(t *table) []fence {
+	make := func(kind, event string, note ...string) fence {
+		when := "EXISTS (SELECT 1 FROM _xa_prepared)"
+		if sc.cannot[t.Name] == "" {
+			when = t.note(note...) + " <> '' AND " + when
 		}
+		name := prefix + "fence_" + kind + "_" + t.Name
+		return fence{name, fmt.Sprintf("CREATE TRIGGER %s %s ON %s WHEN %s BEGIN SELECT RAISE(ABORT, %s); END",
+			quote(name), event, quote(t.Name), when, literal(fenceMessage))}
 	}
-	return "", false
+	all := []fence{
+		make("insert", "AFTER INSERT", "NEW."),
+		make("update", "BEFORE UPDATE", "OLD.", "NEW."),
+		make("delete", "BEFORE DELETE", "OLD."),
+	}
+	if sc.triggers {
+		all = append(all, make("before_insert", "BEFORE INSERT", "NEW."))
+	}
+	return all
 }
 
-func (f fence) create(name string) string {
-	return fmt.Sprintf("CREATE TRIGGER main.%s BEFORE %s ON %s WHEN EXISTS (SELECT 1 FROM _xa_prepared) BEGIN SELECT RAISE(ABORT, %s); END",
-		quote(name), strings.ToUpper(f.event), quote(f.table), literal(fenceMessage))
-}
-
-// missing returns what must be made before the file can hold a prepared branch.
+// missing returns what must be done before the file can hold a prepared branch.
 func (sc *schema) missing() []string {
 	var all []string
 	for _, name := range []string{"_xa_prepared", "_xa_redo", "_xa_outcome"} {
@@ -63,20 +68,25 @@ func (sc *schema) missing() []string {
 			break
 		}
 	}
+	var drop, create []string
+	there := map[fence]bool{}
+	for _, f := range sc.fences {
+		there[f] = true
+	}
 	for _, t := range sc.tables {
-		for _, event := range fenceEvents() {
-			f := fence{t.Name, event}
-			if sc.fenced[fence{strings.ToLower(t.Name), event}] {
-				continue
+		for _, f := range sc.fencesOf(t) {
+			if !there[f] {
+				create = append(create, strings.Replace(f.sql, "CREATE TRIGGER ", "CREATE TRIGGER main.", 1))
 			}
-			name := f.name()
-			for sc.objects[strings.ToLower(name)] { // of a table that had this name before
-				name += "_"
-			}
-			all = append(all, f.create(name))
+			delete(there, f)
 		}
 	}
-	return all
+	for _, f := range sc.fences {
+		if there[f] { // its table had another name or key before
+			drop = append(drop, "DROP TRIGGER main."+quote(f.name))
+		}
+	}
+	return append(append(all, drop...), create...)
 }
 
 // known is what this process remembers of its open connections.

@@ -50,7 +50,7 @@ func (b *branch) CommitOnePhase(ctx context.Context) error {
 		if err := s.exec("RELEASE " + savepoint); err != nil {
 			return b.abandon(s, err)
 		}
-		if b.writes() && !b.opts.ReadOnly {
+		if !b.opts.ReadOnly && b.facts.capture.drop != "" {
 			if err := s.exec(b.facts.capture.drop); err != nil {
 				return b.abandon(s, err)
 			}

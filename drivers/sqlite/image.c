@@ -127,3 +127,21 @@ void xa_f_hash(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
 	for (int i = 0; i < n; i++) h = (h ^ p[i]) * 1099511628211ULL;
 	sqlite3_result_int64(ctx, (i64)h);
 }
+
+// xa_f_char does what SQLite's function char does: the text of some Unicode characters.
+void xa_f_char(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
+	unsigned char *b = malloc((size_t)argc * 4 + 1), *p = b;
+	if (!b) {
+		sqlite3_result_error_nomem(ctx);
+		return;
+	}
+	for (int i = 0; i < argc; i++) {
+		i64 c = sqlite3_value_int64(argv[i]);
+		if (c < 0 || c > 0x10ffff) c = 0xfffd;
+		int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+		static const unsigned char lead[] = {0, 0xc0, 0xe0, 0xf0};
+		*p++ = (unsigned char)(lead[more] | c >> 6 * more);
+		while (more-- > 0) *p++ = (unsigned char)(0x80 | (c >> 6 * more & 0x3f));
+	}
+	sqlite3_result_text(ctx, (char *)b, (int)(p - b), free);
+}

@@ -43,7 +43,7 @@ func (b *branch) prepare(ctx context.Context, s session) (drivers.Vote, error) {
 	if len(rows) == 0 && rec.Sequence == nil && rec.Header == nil && !b.holdsReads() {
 		return drivers.VoteReadOnly, errors.Join(s.undo(), b.leave(s))
 	}
-	if err := s.write(b.xid, rec, b.facts.schema.tables, rows); err != nil {
+	if err := s.write(b.xid, rec, b.captured(), rows); err != nil {
 		return 0, b.abandon(s, err)
 	}
 	b.driver.step("record written")
@@ -90,13 +90,13 @@ func (b *branch) abandon(s session, cause error) error {
 
 // gather reads what the branch has done, and undoes it. The transaction goes on, and holds the write lock.
 func (b *branch) gather(ctx context.Context, s session) (record, []redo, error) {
-	sc := b.facts.schema
+	sc, tables := b.facts.schema, b.captured()
 	rec := record{SchemaVersion: sc.version}
 	touched, err := s.touched()
 	if err != nil {
 		return rec, nil, err
 	}
-	rows, err := s.read(sc.tables, touched)
+	rows, err := s.read(tables, touched)
 	if err != nil {
 		return rec, nil, err
 	}
@@ -112,7 +112,7 @@ func (b *branch) gather(ctx context.Context, s session) (record, []redo, error) 
 	if err := s.exec("ROLLBACK TO " + savepoint + "; RELEASE " + savepoint); err != nil {
 		return rec, nil, err
 	}
-	if rows, err = s.changed(sc.tables, rows); err != nil {
+	if rows, err = s.changed(tables, rows); err != nil {
 		return rec, nil, err
 	}
 	before, err := s.state(sc.sequence)
@@ -130,12 +130,20 @@ func (b *branch) gather(ctx context.Context, s session) (record, []redo, error) 
 	return rec, rows, ctx.Err()
 }
 
+// captured returns the tables whose rows are noted; a branch that only holds what it read has none.
+func (b *branch) captured() []*table {
+	if b.opts.ReadOnly {
+		return nil
+	}
+	return b.facts.capture.tables
+}
+
 // rehearse does what Commit will make durable, in a transaction that stays open. What fails here would fail at Commit: then the record
 // is removed, and the vote is no.
 func (b *branch) rehearse(ctx context.Context, s session) (drivers.Vote, error) {
 	if err := s.lock(ctx); err != nil {
 		// The lock could not be kept, and somebody else has it. The record and the fence do without.
-		return drivers.VotePrepared, s.guard(guardSealed, nil)
+		return drivers.VotePrepared, s.guard(guardSealed)
 	}
 	s.release()
 	if err := s.apply(b.xid); err != nil {
@@ -147,5 +155,5 @@ func (b *branch) rehearse(ctx context.Context, s session) (drivers.Vote, error) 
 	}
 	b.state = stateHeld
 	b.driver.step("rehearsed")
-	return drivers.VotePrepared, s.guard(guardSealed, nil)
+	return drivers.VotePrepared, s.guard(guardSealed)
 }

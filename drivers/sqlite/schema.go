@@ -17,7 +17,7 @@ type schema struct {
 	sequence bool              // there is a sqlite_sequence
 	triggers bool              // there are triggers that are not ours
 	objects  map[string]bool   // the names of our own tables and triggers, in lower case
-	fenced   map[fence]bool    // the fence's triggers that are there, likewise
+	fences   []fence           // the fence's triggers that are there
 	complete bool              // nothing of ours is missing
 	cannot   map[string]string // why a table can't be written in a branch
 }
@@ -29,6 +29,8 @@ type table struct {
 	Rowid string      `json:"rowid,omitempty"` // a name for the rowid; empty: the table has none
 	Key   []keyColumn `json:"key,omitempty"`   // the primary key of a table without rowids
 	Cols  []string    `json:"cols"`            // all columns that are stored, but for the rowid's other name
+
+	triggers bool // the application has triggers on it
 
 	all    []column // all columns
 	unique []uniqueIndex
@@ -62,22 +64,23 @@ type indexTerm struct {
 
 // readSchema reads the schema in the current transaction.
 func (s session) readSchema(version int64) (*schema, error) {
-	sc := &schema{version: version, objects: map[string]bool{}, fenced: map[fence]bool{}, cannot: map[string]string{}}
+	sc := &schema{version: version, objects: map[string]bool{}, cannot: map[string]string{}}
 	master, err := s.query("SELECT type, name, coalesce(sql, ''), tbl_name FROM main.sqlite_schema")
 	if err != nil {
 		return nil, err
 	}
-	sqls := map[string]string{} // of tables and indexes
+	sqls, triggers := map[string]string{}, map[string]bool{} // of tables and indexes; the tables that have some
 	for _, r := range master {
 		kind, name, sql := text(r[0]), text(r[1]), text(r[2])
 		switch {
 		case strings.HasPrefix(name, prefix):
 			sc.objects[strings.ToLower(name)] = true
-			if event, ok := fenceEvent(name); ok && kind == "trigger" {
-				sc.fenced[fence{strings.ToLower(text(r[3])), event}] = true
+			if kind == "trigger" {
+				sc.fences = append(sc.fences, fence{name, sql})
 			}
 		case kind == "trigger":
 			sc.triggers = true
+			triggers[strings.ToLower(text(r[3]))] = true
 		case kind == "view":
 			sc.views = append(sc.views, name)
 		default:
@@ -98,7 +101,7 @@ func (s session) readSchema(version int64) (*schema, error) {
 		case kind == "shadow":
 			sc.cannot[name] = shadow
 		case kind == "table" && !reserved(name):
-			t := &table{Name: name, SQL: sqls[name]}
+			t := &table{Name: name, SQL: sqls[name], triggers: triggers[strings.ToLower(name)]}
 			if err := s.readTable(sc, t, withoutRowid, sqls); err != nil {
 				return nil, fmt.Errorf("table %q: %w", name, err)
 			}
@@ -107,6 +110,9 @@ func (s session) readSchema(version int64) (*schema, error) {
 	}
 	return sc, nil
 }
+
+// mostKey columns of a key, twice, are the arguments that every build of SQLite passes to a function.
+const mostKey = 49
 
 const shadow = "it belongs to a virtual table"
 
@@ -140,6 +146,9 @@ func (s session) readTable(sc *schema, t *table, withoutRowid bool, sqls map[str
 		if withoutRowid && name == primary {
 			for _, k := range terms {
 				t.Key = append(t.Key, keyColumn{text(k[1]), text(k[2])})
+			}
+			if len(t.Key) > mostKey {
+				sc.cannot[t.Name] = fmt.Sprintf("its primary key has more than %d columns", mostKey)
 			}
 			continue
 		}

@@ -31,14 +31,18 @@ type session struct {
 func within(conn *sql.Conn, f func(s session) error) error {
 	return onRaw(conn, func(raw *sqlite3.SQLiteConn) error {
 		s := session{raw: raw}
-		v, err := s.value("SELECT _xa_id()")
+		v, err := s.value("SELECT char('xasql')")
 		if isRefused(err) {
 			return errors.New("the connection carries an unfinished branch: it must be discarded, not pooled")
 		}
 		if err != nil {
-			return fmt.Errorf("the connection was opened before package sqlite was initialised, or on another copy of SQLite: %w", err)
+			return err
 		}
-		s.id = connID(integer(v))
+		id, ok := v.(int64)
+		if !ok {
+			return errors.New("the connection was opened before package sqlite was initialised, or on another copy of SQLite, or has a function \"char\" of the application's")
+		}
+		s.id = connID(id)
 		if s.bridge, err = s.id.bridge(); err != nil {
 			return err
 		}

@@ -238,7 +238,7 @@ func loseLock(t *testing.T, b drivers.Branch) {
 			return err
 		}
 		own.state = stateRecorded
-		return s.guard(guardSealed, nil)
+		return s.guard(guardSealed)
 	})
 	if err != nil {
 		t.Fatal(err)
