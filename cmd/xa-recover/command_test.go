@@ -29,14 +29,16 @@ var now = time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
 type world struct {
 	t       *testing.T
 	log     *logtest.Memory
-	logID   func() string // of the log that IDs are made under: this one, or one in files
+	logID   func() string                      // of the log that IDs are made under: this one, or one in files
+	other   func(read bool) (txlog.Log, error) // opens the log at mem:other
 	logErr  error
 	owned   bool
 	dbs     map[string]*memdb.DB
 	env     map[string]string
-	dir     string          // of a log in files, if there is one; written as /var/lib/shop/xalog
-	stdin   string          // what the person at the terminal types; "": nobody is there
-	session strings.Builder // what was typed and answered
+	dir     string             // of a log in files, if there is one; written as /var/lib/shop/xalog
+	opts    connect.LogOptions // with which a log was opened to be written
+	stdin   string             // what the person at the terminal types; "": nobody is there
+	session strings.Builder    // what was typed and answered
 }
 
 func newWorld(t *testing.T) *world {
@@ -125,8 +127,12 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 }
 
 func (w *world) openLog(ctx context.Context, url string, opts connect.LogOptions) (txlog.Log, error) {
+	w.opts = opts
 	if !strings.HasPrefix(url, "mem:") {
 		return openLog(ctx, url, opts)
+	}
+	if url == "mem:other" {
+		return w.other(false)
 	}
 	if w.owned {
 		return nil, fmt.Errorf("filelog: dir: %w: %s", txlog.ErrOwned, owner)
@@ -141,6 +147,9 @@ func (w *world) openLog(ctx context.Context, url string, opts connect.LogOptions
 func (w *world) readLog(ctx context.Context, url string) (txlog.Log, error) {
 	if !strings.HasPrefix(url, "mem:") {
 		return readLog(ctx, url)
+	}
+	if url == "mem:other" {
+		return w.other(true)
 	}
 	if w.logErr != nil {
 		return nil, w.logErr

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -56,7 +57,7 @@ func (a *app) logDump(ctx context.Context) (status int, err error) {
 	if !ok {
 		return statusFailure, errors.New("this log can't list its settled decisions")
 	}
-	d := &dump{out: bufio.NewWriterSize(a.stdout, 64<<10), json: a.flags.output == "json"}
+	d := newDump(a.stdout, a.flags.output == "json")
 	for e, readErr := range historian.Entries(ctx) {
 		if err = readErr; err == nil {
 			err = d.add(e)
@@ -71,20 +72,25 @@ func (a *app) logDump(ctx context.Context) (status int, err error) {
 	return statusSettled, nil
 }
 
-// dumpWindow is how many decisions are held to bring them into order.
+// dumpWindow is how many decisions are held to bring them into order: about 20 MB.
 const dumpWindow = 100_000
 
 // dump writes decisions, the oldest of those that it holds first.
 type dump struct {
 	out     *bufio.Writer
 	json    bool
+	window  int // how many it holds
 	held    byTime
 	written int
 }
 
+func newDump(w io.Writer, json bool) *dump {
+	return &dump{out: bufio.NewWriterSize(w, 64<<10), json: json, window: dumpWindow}
+}
+
 func (d *dump) add(e txlog.Entry) error {
 	heap.Push(&d.held, e)
-	if len(d.held) <= dumpWindow {
+	if len(d.held) <= d.window {
 		return nil
 	}
 	return d.write(heap.Pop(&d.held).(txlog.Entry))

@@ -22,7 +22,7 @@ type infoResult struct {
 	Status    string         `json:"status"`  // "well" or "damaged"; exit status 0 or 1
 	LogID     string         `json:"log_id"`
 	Kind      string         `json:"kind"`              // "file", "postgres", "mysql" or "sqlite"
-	Place     string         `json:"place"`             // its URL, without password and options
+	Place     string         `json:"place,omitempty"`   // its URL, without password and options
 	Damage    string         `json:"damage,omitempty"`  // of a log in files
 	Owner     string         `json:"owner,omitempty"`   // of a log in files: the live process that owns it
 	Files     int            `json:"files,omitempty"`   // of a log in files
@@ -116,7 +116,9 @@ func (r *infoResult) exitStatus() int {
 func (r *infoResult) write(w io.Writer, now time.Time) {
 	t := table{}
 	t.row("", "log", r.LogID)
-	t.row("", "kept at", r.Place)
+	if r.Place != "" {
+		t.row("", "kept at", r.Place)
+	}
 	if r.Kind == "file" {
 		t.row("", "owner", cmp.Or(r.Owner, "nobody"))
 		t.row("", "size", fmt.Sprintf("%s in %s", bytesText(r.Bytes), plural(r.Files, "file", "files")))
