@@ -20,11 +20,12 @@ var allowed = map[string][]string{
 	"drivers/sqlite":     {"drivers"},
 	"txlog":              {},
 	"txlog/logtest":      {"txlog"},
-	"txlog/filelog":      {"txlog"},
+	"txlog/filelog":      {"txlog", "internal/logfs"},
 	"txlog/sqllog":       {"txlog"},
 	"recovery":           {"drivers", "txlog", "internal/txid"},
 	"xa":                 {"drivers", "txlog", "recovery", "internal/txid"},
 	"internal/txid":      {},
+	"internal/logfs":     {},
 	"internal/layout":    {},
 	"internal/memdb":     {"drivers"},
 	"internal/connect":   {"drivers", "drivers/postgres", "drivers/mysql", "drivers/sqlite", "txlog", "txlog/filelog", "txlog/sqllog"},
@@ -34,7 +35,7 @@ var allowed = map[string][]string{
 
 // standardOnly are the packages that every user's program is built with: they drag nothing in. A driver may need its
 // client library.
-var standardOnly = []string{"drivers", "drivers/postgres", "txlog", "txlog/filelog", "txlog/sqllog", "recovery", "xa", "internal/txid"}
+var standardOnly = []string{"drivers", "drivers/postgres", "txlog", "txlog/filelog", "txlog/sqllog", "recovery", "xa", "internal/txid", "internal/logfs"}
 
 func TestImportsGoOneWay(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-e", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"...").Output()

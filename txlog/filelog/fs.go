@@ -2,38 +2,26 @@ package filelog
 
 import (
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/xasql/xasql/internal/logfs"
 )
 
-// fileSystem is the log's directory, with just the operations that the log uses: the tests put one in its place that
-// fails, crashes and forgets. Names are relative to the directory.
-type fileSystem interface {
-	// Make makes the directory, durably, unless it exists.
-	Make() error
-	// List returns the names in the directory.
-	List() ([]string, error)
-	// Open opens an existing file, to be read, or to be read and written.
-	Open(name string, write bool) (file, error)
-	// Create makes an empty file, in place of one that exists.
-	Create(name string) (file, error)
-	Rename(from, to string) error
-	Remove(name string) error
-	// SyncDir makes the names durable.
-	SyncDir() error
-	// Lock takes the owner lock, which is held until the Closer is closed or the process ends.
-	Lock() (io.Closer, error)
-}
+type (
+	fileSystem = logfs.FS
+	file       = logfs.File
+)
 
-type file interface {
-	io.ReaderAt
-	io.WriterAt
-	Size() (int64, error)
-	Truncate(size int64) error
-	// Sync makes the contents durable.
-	Sync() error
-	Close() error
+// OpenOn is [Open] on another file system than the operating system's. It is for this project's own tests: nobody else can have an FS. dir is only
+// told in messages.
+func OpenOn(fsys logfs.FS, dir string, opts *Options) (*Log, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	o.fs = fsys
+	return Open(dir, &o)
 }
 
 // osDir is a directory of the operating system.
