@@ -1,0 +1,3 @@
+package sqlc
+
+//go:generate go tool -modfile=../generate/go.mod sqlc generate

@@ -1,0 +1,12 @@
+CREATE TABLE accounts (
+	id VARCHAR(64) PRIMARY KEY,
+	balance BIGINT NOT NULL
+);
+
+CREATE TABLE entries (
+	id VARCHAR(64) PRIMARY KEY,
+	account_id VARCHAR(64) NOT NULL REFERENCES accounts (id),
+	amount BIGINT NOT NULL,
+	note VARCHAR(200),
+	created_at TIMESTAMP NOT NULL
+);
