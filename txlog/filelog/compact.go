@@ -4,17 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/xasql/xasql/txlog"
 )
 
-// compactStep is how much is gathered before it is written as one batch.
-const compactStep = 64 << 10
+const (
+	compactStep = 64 << 10 // how much is gathered before it is written as one batch
+	forgetStep  = 256      // how many decisions are forgotten while others wait
+)
 
-// Compact drops the settled decisions whose retention is over, by writing all others into one new segment. The log does that on
+// Compact moves the settled decisions into an archive, and drops those whose retention is over. The log does that on
 // its own when it has doubled; Compact is for those who want the space now. Decisions go on meanwhile. A crash at any point, a failure or a context
-// that ends loses nothing: the old segments stay until the new one is durable under its name.
+// that ends loses nothing: the old files stay until the new ones are durable under their names.
 func (l *Log) Compact(ctx context.Context) error {
 	l.mu.Lock()
 	err := l.refusal()
@@ -29,8 +33,7 @@ func (l *Log) Compact(ctx context.Context) error {
 	defer l.calls.Done()
 	b := l.next
 	b.roll = true
-	l.commit(b) // unlocks
-	if err = b.err; err == nil {
+	if err = l.commit(b); err == nil { // unlocks
 		l.compacting.Lock()
 		defer l.compacting.Unlock()
 		err = l.compact(ctx)
@@ -53,59 +56,82 @@ func (l *Log) compactBeside() {
 	}
 }
 
-// compact replaces all sealed segments by one, which takes the name of the last of them: the rename puts it in force, and
-// supersedes the others. l.compacting is held.
+// compact replaces all sealed segments by a base, which takes the name of the last of them, and an archive. The rename of the base
+// puts both in force, and supersedes the others. l.compacting is held.
 func (l *Log) compact(ctx context.Context) error {
 	l.mu.Lock()
 	old := l.sealed[:len(l.sealed):len(l.sealed)]
+	before := l.archives // nobody else changes them
 	l.mu.Unlock()
 	if len(old) == 0 {
 		return nil
 	}
 	name := segmentName(old[len(old)-1].seq)
-	c := &compaction{log: l, seq: old[len(old)-1].seq, now: l.opts.now()}
-	if err := c.run(ctx, name+tmpSuffix, old); err != nil {
+	c := &compaction{log: l, ctx: ctx, seq: old[len(old)-1].seq, now: l.opts.now(), before: before}
+	if err := c.run(name+tmpSuffix, old); err != nil {
 		_ = l.fs.Remove(name + tmpSuffix) // Open removes it, too
+		if c.written != nil {
+			_ = l.fs.Remove(c.written.name())
+		}
 		return err
 	}
-	if err := l.fs.Rename(name+tmpSuffix, name); err != nil {
-		return err
+	err := l.fs.Rename(name+tmpSuffix, name)
+	if err == nil {
+		err = l.fs.SyncDir()
 	}
-	if err := l.fs.SyncDir(); err != nil {
-		// The next segment's name would be entrusted to a sync that may have forgotten what it still owes.
-		l.mu.Lock()
-		l.latch(err)
-		l.mu.Unlock()
-		return err
+	if err != nil {
+		// Nobody knows which of the two will be found. And the next segment's name would be entrusted to a sync that may
+		// have forgotten what it still owes.
+		return l.latchOn(err)
 	}
-	l.mu.Lock()
-	// Not before: until the old segments are superseded for good, a crash would bring the dropped decisions back,
-	// perhaps against others that were made under the same IDs since.
-	l.index.forget(c.dropped)
-	l.sealed = append([]sealedSegment{{c.seq, c.end}}, l.sealed[len(old):]...)
-	l.compacted = c.end
-	l.mu.Unlock()
+	c.publish(old)
 	for _, s := range old[:len(old)-1] {
 		if err := l.fs.Remove(segmentName(s.seq)); err != nil {
 			return fmt.Errorf("remove a superseded segment: %w", err)
 		}
 	}
+	for _, a := range before.list {
+		if slices.Contains(c.archives, a) {
+			continue
+		}
+		if err := l.fs.Remove(a.name()); err != nil {
+			return fmt.Errorf("remove an archive that is not needed any more: %w", err)
+		}
+	}
 	return nil
 }
 
-// compaction writes what stands of the old segments into a new one.
+func (l *Log) latchOn(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.latch(err)
+	return err
+}
+
+// compaction writes what stands of the old segments into a new one, and into an archive.
 type compaction struct {
 	log     *Log
+	ctx     context.Context // of the call: a compaction is one
 	seq     uint64
 	now     time.Time
 	out     *segment
-	end     int64
 	records []record
 	size    int
-	dropped []string
+
+	before   *archiveSet
+	archives []*archive        // those in force afterwards
+	written  *archive          // the one that was made, or nil
+	settled  []settledDecision // go to the archive
+	dropped  []string
 }
 
-func (c *compaction) run(ctx context.Context, tmp string, old []sealedSegment) error {
+// settledDecision is one that leaves the memory.
+type settledDecision struct {
+	id string
+	entry
+}
+
+func (c *compaction) run(tmp string, old []sealedSegment) error {
 	f, err := c.log.fs.Create(tmp)
 	if err != nil {
 		return err
@@ -117,20 +143,26 @@ func (c *compaction) run(ctx context.Context, tmp string, old []sealedSegment) e
 	}
 	c.out = &segment{file: f, seq: c.seq, seed: newSeeder(c.log.id, c.seq), end: headerSize}
 	for _, s := range old {
-		if err := c.copy(ctx, s); err != nil {
+		if err := c.copy(s); err != nil {
 			return err
 		}
+	}
+	// The archive is durable before the base, which lists it, has its name: a crash between leaves an archive that nobody lists.
+	if err := c.archive(); err != nil {
+		return err
+	}
+	for _, a := range c.archives {
+		c.records = append(c.records, a.record())
 	}
 	c.records = append(c.records, record{kind: kindSeal, at: c.now})
 	if err := c.flush(); err != nil {
 		return err
 	}
-	c.end = c.out.end
 	return f.Sync()
 }
 
 // copy reads one old segment.
-func (c *compaction) copy(ctx context.Context, s sealedSegment) error {
+func (c *compaction) copy(s sealedSegment) error {
 	name := segmentName(s.seq)
 	f, err := c.log.fs.Open(name, false)
 	if err != nil {
@@ -143,9 +175,9 @@ func (c *compaction) copy(ctx context.Context, s sealedSegment) error {
 	}
 	var failed error
 	reader := scanner{file: f, path: osDir(c.log.dir).path(name), seed: newSeeder(c.log.id, s.seq), size: size, str: interner(),
-		visit: func(r record) error {
+		visit: func(r *record) error {
 			if failed == nil {
-				failed = c.add(ctx, r)
+				failed = c.add(r)
 			}
 			return nil
 		}}
@@ -164,37 +196,47 @@ func (c *compaction) copy(ctx context.Context, s sealedSegment) error {
 }
 
 // add keeps what stands of the record.
-func (c *compaction) add(ctx context.Context, r record) error {
+func (c *compaction) add(r *record) error {
 	l := c.log
 	l.mu.Lock()
-	closed, latched := l.closed, l.latched
 	e, known := l.index.decisions[r.id]
 	identity := l.index.identities[r.id]
+	err := c.stopped()
 	l.mu.Unlock()
 	switch {
-	case closed:
-		return txlog.ErrClosed
-	case latched != nil:
-		return latchedError(latched)
-	case ctx.Err() != nil:
-		return ctx.Err()
+	case err != nil:
+		return err
 	case r.kind == kindRegister && r.resources[0] == identity:
-		c.keep(r)
+		c.keep(*r)
 	case r.kind != kindCommit && r.kind != kindAbort, !known, uint64(e.segment) > c.seq:
 		// Settling is told by the index; what is not known there, or decided anew since, was dropped before.
 	case e.unsettled != nil:
-		c.keep(r)
-	case c.now.Sub(time.Unix(0, e.settledAt)) > l.opts.Retention:
+		c.keep(*r)
+	case c.over(e.settledAt):
 		c.dropped = append(c.dropped, r.id)
 	default:
-		r.resources = nil
-		c.keep(r)
-		c.keep(record{kind: kindSettle, id: r.id, at: time.Unix(0, e.settledAt)})
+		c.settled = append(c.settled, settledDecision{r.id, e})
 	}
 	if c.size < compactStep {
 		return nil
 	}
 	return c.flush()
+}
+
+// over reports whether the retention of what was settled then is over.
+func (c *compaction) over(settledAt int64) bool {
+	return c.now.Sub(time.Unix(0, settledAt)) > c.log.opts.Retention
+}
+
+// stopped returns why the compaction must not go on, or nil. l.mu is held.
+func (c *compaction) stopped() error {
+	switch {
+	case c.log.closed:
+		return txlog.ErrClosed
+	case c.log.latched != nil:
+		return latchedError(c.log.latched)
+	}
+	return c.ctx.Err()
 }
 
 func (c *compaction) keep(r record) {
@@ -210,4 +252,37 @@ func (c *compaction) flush() error {
 	c.out.end += int64(len(b))
 	c.records, c.size = c.records[:0], 0
 	return nil
+}
+
+// publish puts the new archives in the place of the old ones, and then takes what went into them out of memory, a few at a time.
+// Until the old segments are superseded for good nothing may be forgotten: a crash would bring back what was dropped, perhaps against
+// decisions that were made under the same IDs since.
+func (c *compaction) publish(old []sealedSegment) {
+	l := c.log
+	l.moving.Lock()
+	defer l.moving.Unlock()
+	l.mu.Lock()
+	l.archives = newArchiveSet(c.archives)
+	l.sealed = append([]sealedSegment{{c.seq, c.out.end}}, l.sealed[len(old):]...)
+	l.compacted = c.out.end
+	l.mu.Unlock()
+	ids := c.dropped
+	for _, d := range c.settled {
+		ids = append(ids, d.id)
+	}
+	for some := range slices.Chunk(ids, forgetStep) {
+		l.mu.Lock()
+		l.index.forget(some, c.seq)
+		l.mu.Unlock()
+	}
+}
+
+func (d settledDecision) archived(id []byte) archived {
+	return archived{id: id, outcome: byte(d.outcome), resources: *d.resources, sec: d.sec, nsec: d.nsec, settledAt: d.settledAt}
+}
+
+// sort brings the settled decisions into the order of an archive.
+func (c *compaction) sort() {
+	slices.SortFunc(c.settled, func(a, b settledDecision) int { return strings.Compare(a.id, b.id) })
+	c.settled = slices.CompactFunc(c.settled, func(a, b settledDecision) bool { return a.id == b.id })
 }

@@ -38,6 +38,7 @@ const (
 	kindSettle                   // every branch of ID has confirmed
 	kindRegister                 // the resource of this name is the database of identity resources[0]
 	kindSeal                     // the segment ends here; the next one exists
+	kindArchive                  // the archive of this name is in force; see archive.record
 )
 
 // record is one entry of the log.
@@ -119,11 +120,14 @@ func (s seeder) sum(offset int64, b ...[]byte) uint32 {
 
 // appendBatch appends a batch of the records, to be written at offset. A batch without records is a mark: all
 // before it is on the disk.
-func (s seeder) appendBatch(b []byte, offset int64, records []record) []byte {
-	start := len(b)
+func (s seeder) appendBatch(b []byte, offset int64, lists ...[]record) []byte {
+	start, count := len(b), 0
 	b = append(b, make([]byte, batchHeaderSize)...)
-	for _, r := range records {
-		b = s.appendRecord(b, offset+int64(len(b)-start), r)
+	for _, records := range lists {
+		count += len(records)
+		for i := range records {
+			b = s.appendRecord(b, offset+int64(len(b)-start), &records[i])
+		}
 	}
 	for (len(b)-start)%batchAlign != 0 {
 		b = append(b, 0)
@@ -131,12 +135,12 @@ func (s seeder) appendBatch(b []byte, offset int64, records []record) []byte {
 	h := b[start:]
 	binary.LittleEndian.PutUint32(h, batchMagic)
 	binary.LittleEndian.PutUint32(h[4:], uint32(len(h)))
-	binary.LittleEndian.PutUint32(h[8:], uint32(len(records)))
+	binary.LittleEndian.PutUint32(h[8:], uint32(count))
 	binary.LittleEndian.PutUint32(h[12:], s.sum(offset, h[:12]))
 	return b
 }
 
-func (s seeder) appendRecord(b []byte, offset int64, r record) []byte {
+func (s seeder) appendRecord(b []byte, offset int64, r *record) []byte {
 	start := len(b)
 	b = append(b, make([]byte, recordHeaderSize)...)
 	b = append(b, byte(r.kind))
@@ -212,7 +216,7 @@ func (s seeder) decodeRecord(b []byte, offset int64, str func([]byte) string) (r
 	rest := b[21:]
 	id, rest, ok := cutString(rest)
 	count, w := binary.Uvarint(rest)
-	if !ok || w <= 0 || count > uint64(len(rest)) || r.kind < kindCommit || r.kind > kindSeal {
+	if !ok || w <= 0 || count > uint64(len(rest)) || r.kind < kindCommit || r.kind > kindArchive {
 		return r, int(n), errMalformed
 	}
 	rest = rest[w:]

@@ -38,7 +38,7 @@ func TestTheDocumentedExampleIsWhatIsWritten(t *testing.T) {
 func TestTimesOutsideTheUsualAreKept(t *testing.T) {
 	seed := newSeeder(goldenID, 1)
 	for _, at := range []time.Time{{}, time.Unix(0, 0), time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC), time.Date(-300, 1, 1, 0, 0, 0, 1, time.UTC)} {
-		b := seed.appendRecord(nil, 64, record{kind: kindAbort, id: "t", at: at})
+		b := seed.appendRecord(nil, 64, &record{kind: kindAbort, id: "t", at: at})
 		if r, _, err := seed.decodeRecord(b, 64, interner()); err != nil || !r.at.Equal(at) {
 			t.Errorf("%s is read as %s, %v", at, r.at, err)
 		}

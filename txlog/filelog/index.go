@@ -8,21 +8,29 @@ import (
 	"github.com/xasql/xasql/txlog"
 )
 
-// index is what the log knows, in memory. It holds only what is on the disk, but for settling.
+// index is what the log knows, in memory: the unsettled decisions, and those settled since the last compaction. It holds only what
+// is on the disk, but for settling.
 type index struct {
 	decisions   map[string]entry
 	identities  map[string]string
 	first, last *unsettled // in the order of deciding
 	open        int        // how many are unsettled
+	names       nameLists
+	spare       *unsettled // to be used again, linked by next
 }
 
-// entry is one decision. There may be millions of settled ones: it is kept small.
+// entry is one decision. There may be hundreds of thousands of settled ones: it is kept small.
 type entry struct {
 	unsettled *unsettled // nil once settled
 	settledAt int64      // in nanoseconds since 1970
-	segment   uint32     // the one that the decision was written to; compaction may have moved it to a later one
+	sec       int64      // when it was decided
+	nsec      uint32
+	segment   uint32 // the one that the decision was written to; compaction may have moved it to a later one
 	outcome   txlog.Outcome
+	resources *[]string // shared with others
 }
+
+func (e entry) at() time.Time { return time.Unix(e.sec, int64(e.nsec)).UTC() }
 
 // unsettled is what is known of a decision until it is settled.
 type unsettled struct {
@@ -36,7 +44,7 @@ func newIndex() *index {
 
 // apply notes a record that was read from, or written to, the segment. A decision that contradicts an
 // earlier one is an error, and changes nothing: the first stands.
-func (x *index) apply(r record, segment uint64) error {
+func (x *index) apply(r *record, segment uint64) error {
 	switch r.kind {
 	case kindCommit, kindAbort:
 		if e, ok := x.decisions[r.id]; ok {
@@ -45,9 +53,11 @@ func (x *index) apply(r record, segment uint64) error {
 			}
 			return nil
 		}
-		u := &unsettled{Decision: txlog.Decision{ID: r.id, Outcome: r.kind.outcome(), Resources: r.resources, At: r.at}}
-		x.link(u)
-		x.decisions[r.id] = entry{unsettled: u, segment: uint32(segment), outcome: u.Outcome}
+		u := x.link()
+		resources := x.names.shared(r.resources)
+		u.Decision = txlog.Decision{ID: r.id, Outcome: r.kind.outcome(), Resources: *resources, At: r.at}
+		x.decisions[r.id] = entry{unsettled: u, segment: uint32(segment), outcome: u.Outcome,
+			sec: r.at.Unix(), nsec: uint32(r.at.Nanosecond()), resources: resources}
 	case kindSettle:
 		x.settle(r.id, r.at)
 	case kindRegister:
@@ -68,8 +78,14 @@ func (x *index) settle(id string, at time.Time) bool {
 	return true
 }
 
-func (x *index) link(u *unsettled) {
-	u.prev = x.last
+func (x *index) link() *unsettled {
+	u := x.spare
+	if u == nil {
+		u = &unsettled{}
+	} else {
+		x.spare = u.next
+	}
+	u.prev, u.next = x.last, nil
 	if x.last == nil {
 		x.first = u
 	} else {
@@ -77,6 +93,7 @@ func (x *index) link(u *unsettled) {
 	}
 	x.last = u
 	x.open++
+	return u
 }
 
 func (x *index) unlink(u *unsettled) {
@@ -90,8 +107,13 @@ func (x *index) unlink(u *unsettled) {
 	} else {
 		u.next.prev = u.prev
 	}
-	u.prev, u.next = nil, nil
 	x.open--
+	*u = unsettled{}
+	if x.open < 1<<10 { // what a backlog needed is given back
+		u.next, x.spare = x.spare, u
+	} else {
+		x.spare = nil
+	}
 }
 
 // list returns the unsettled decisions, oldest first.
@@ -103,13 +125,32 @@ func (x *index) list() []txlog.Decision {
 	return list
 }
 
-// forget drops settled decisions.
-func (x *index) forget(ids []string) {
+// forget drops settled decisions that were written no later than to the segment.
+func (x *index) forget(ids []string, segment uint64) {
 	for _, id := range ids {
-		if e, ok := x.decisions[id]; ok && e.unsettled == nil {
+		if e, ok := x.decisions[id]; ok && e.unsettled == nil && uint64(e.segment) <= segment {
 			delete(x.decisions, id)
 		}
 	}
+}
+
+// nameLists keeps one copy of the lists of resources that come again and again, as an application has few of them.
+type nameLists struct {
+	recent [8]*[]string
+	next   int
+}
+
+// shared returns a list with the same names, which nobody changes.
+func (n *nameLists) shared(names []string) *[]string {
+	for _, list := range n.recent {
+		if list != nil && slices.Equal(*list, names) {
+			return list
+		}
+	}
+	list := slices.Clone(names)
+	n.recent[n.next%len(n.recent)] = &list
+	n.next++
+	return &list
 }
 
 // interner returns a function that makes strings of bytes, and keeps one copy of those that come again, as the

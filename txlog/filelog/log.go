@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"slices"
 	"sync"
 
 	"github.com/xasql/xasql/txlog"
 )
 
-// Log is a decision log in a directory of its own. It implements [txlog.Log] and [txlog.Registrar]. All methods are
-// safe for concurrent use.
+// Log is a decision log in a directory of its own. It implements [txlog.Log], [txlog.Registrar], [txlog.Historian] and
+// [txlog.Compactor]. All methods are safe for concurrent use.
 type Log struct {
 	dir      string
 	opts     Options
@@ -23,51 +22,49 @@ type Log struct {
 	damage   error // of a log that was opened to be read
 	lock     io.Closer
 
-	calls   sync.WaitGroup // Decide, Register and Compact that are under way
-	closing chan struct{}  // closed by Close: a compaction stops
-	beside  sync.WaitGroup // the compaction that runs beside the log
+	calls  sync.WaitGroup // Decide, Register and Compact that are under way
+	beside sync.WaitGroup // the compaction that runs beside the log
 
 	mu        sync.Mutex // guards what follows
 	closed    bool
 	latched   error // the failure after which nothing is written any more (rule P5)
 	index     *index
-	pending   map[string]pendingDecision
-	unknown   map[string]bool // decisions of which nobody knows whether they were written
-	settles   []record        // go to disk with the next batch
-	next      *batch          // is being gathered
-	writing   bool            // a batch is being written; next comes after it
+	archives  *archiveSet
+	pending   map[string]*batch // decisions that are being written
+	unknown   map[string]bool   // decisions of which nobody knows whether they were written
+	settles   []record          // go to disk with the next batch
+	next      *batch            // is being gathered
+	spare     *batch            // to be used again, or nil
+	writing   bool              // a batch is being written; next comes after it
 	sealed    []sealedSegment
 	compacted int64 // size of what the last compaction left
 	written   int64 // of the active segment
 
-	compacting sync.Mutex // held by the one compaction that runs
+	compacting sync.Mutex   // held by the one compaction that runs
+	moving     sync.RWMutex // held while decisions are both in memory and in an archive; taken before mu by who lists or counts both
 
 	// active and buf belong to whoever leads the batch that is being written.
 	active *segment
 	buf    []byte
 }
 
-// pendingDecision is one that is being written.
-type pendingDecision struct {
-	batch   *batch
-	outcome txlog.Outcome
-}
-
 var (
 	_ txlog.Log       = (*Log)(nil)
 	_ txlog.Registrar = (*Log)(nil)
+	_ txlog.Historian = (*Log)(nil)
+	_ txlog.Compactor = (*Log)(nil)
 )
 
 func newLog(dir string, opts Options) *Log {
 	return &Log{
-		dir:     dir,
-		opts:    opts,
-		fs:      opts.fs,
-		closing: make(chan struct{}),
-		index:   newIndex(),
-		pending: map[string]pendingDecision{},
-		unknown: map[string]bool{},
-		next:    newBatch(),
+		dir:      dir,
+		opts:     opts,
+		fs:       opts.fs,
+		index:    newIndex(),
+		archives: newArchiveSet(nil),
+		pending:  map[string]*batch{},
+		unknown:  map[string]bool{},
+		next:     newBatch(),
 	}
 }
 
@@ -104,17 +101,15 @@ func (l *Log) decide(ctx context.Context, d txlog.Decision) (txlog.Outcome, erro
 	l.calls.Add(1)
 	defer l.calls.Done()
 
-	p, waits := l.pending[d.ID]
-	if waits {
-		l.mu.Unlock()
-		<-p.batch.done
-		return p.outcome, p.batch.err
-	}
-	o, stands, err := l.standing(d.ID)
+	o, stands, err := l.find(context.Background(), d.ID)
 	switch {
-	case err != nil, stands:
+	case stands:
 		l.mu.Unlock()
-		return o, err
+		return o, nil
+	case err != nil && l.unknown[d.ID]:
+		l.mu.Unlock()
+		return 0, err
+	case err != nil: // never decide over what can't be read
 	case ctx.Err() != nil:
 		err = ctx.Err()
 	case l.latched != nil:
@@ -127,16 +122,19 @@ func (l *Log) decide(ctx context.Context, d txlog.Decision) (txlog.Outcome, erro
 	if r.at.IsZero() {
 		r.at = l.opts.now()
 	}
-	r.at = r.at.Round(0).UTC() // as it will be read
+	r.at = r.at.Round(0).UTC()                       // as it will be read
+	r.resources = *l.index.names.shared(r.resources) // the caller may change them later
 	b := l.next
 	b.records = append(b.records, r)
-	l.pending[d.ID] = pendingDecision{b, d.Outcome}
-	l.commit(b) // unlocks
-	return d.Outcome, b.err
+	l.pending[d.ID] = b
+	if err := l.commit(b); err != nil { // unlocks
+		return 0, err
+	}
+	return d.Outcome, nil
 }
 
 func decisionRecord(d txlog.Decision) (record, error) {
-	r := record{id: d.ID, resources: slices.Clone(d.Resources), at: d.At}
+	r := record{id: d.ID, resources: d.Resources, at: d.At}
 	switch d.Outcome {
 	case txlog.Committed:
 		r.kind = kindCommit
@@ -171,13 +169,52 @@ func (l *Log) refusal() error {
 	return nil
 }
 
-// standing returns the outcome that stands. l.mu is held.
-func (l *Log) standing(id string) (o txlog.Outcome, stands bool, err error) {
-	if l.unknown[id] {
-		return 0, false, fmt.Errorf("outcome is unknown until the log is opened again: %w", l.latched)
+// find returns the outcome that stands. It waits for one that is being written, and looks into the archives if it must. l.mu is
+// held, but not while it waits or reads.
+func (l *Log) find(ctx context.Context, id string) (o txlog.Outcome, stands bool, err error) {
+	var searched *archiveSet
+	for {
+		if b, waits := l.pending[id]; waits {
+			watch := b.watched()
+			l.mu.Unlock()
+			select {
+			case <-watch:
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+			if l.mu.Lock(); err != nil {
+				return 0, false, err
+			}
+			continue
+		}
+		if l.unknown[id] {
+			return 0, false, fmt.Errorf("outcome is unknown until the log is opened again: %w", l.latched)
+		}
+		if e, ok := l.index.decisions[id]; ok {
+			return e.outcome, true, nil
+		}
+		set := l.archives
+		if set == searched || !set.mayHold(id) {
+			return 0, false, nil
+		}
+		// Meanwhile the ID may be decided, and a compaction may move it, or even the archives. So what is found counts, and that it
+		// was not found counts only if the archives are still the same and it is not in memory now.
+		whole := l.damage == nil
+		l.mu.Unlock()
+		o, found, err := l.search(set, id)
+		if errors.Is(err, errNoArchive) && l.readOnly && whole {
+			err = l.reload(set, err)
+		}
+		l.mu.Lock()
+		switch {
+		case found:
+			return o, true, nil
+		case err == nil:
+			searched = set
+		case set == l.archives:
+			return 0, false, err
+		}
 	}
-	e, ok := l.index.decisions[id]
-	return e.outcome, ok, nil
 }
 
 // Lookup returns the outcome that stands; Undecided only when it is certain that none does. While a decision of the ID is being written
@@ -196,17 +233,9 @@ func (l *Log) lookup(ctx context.Context, id string) (txlog.Outcome, error) {
 	if l.closed {
 		return 0, txlog.ErrClosed
 	}
-	if p, waits := l.pending[id]; waits {
-		l.mu.Unlock()
-		select {
-		case <-p.batch.done:
-			l.mu.Lock()
-		case <-ctx.Done():
-			l.mu.Lock()
-			return 0, ctx.Err()
-		}
-	}
-	o, stands, err := l.standing(id)
+	l.calls.Add(1)
+	defer l.calls.Done()
+	o, stands, err := l.find(ctx, id)
 	if err == nil && !stands && l.damage != nil {
 		err = l.damage // what is missing may have been there
 	}
@@ -233,9 +262,8 @@ func (l *Log) Settle(_ context.Context, id string) error {
 func (l *Log) Unsettled(ctx context.Context) iter.Seq2[txlog.Decision, error] {
 	return func(yield func(txlog.Decision, error) bool) {
 		l.mu.Lock()
-		closed, list := l.closed, l.index.list()
+		closed, list, err := l.closed, l.index.list(), l.damage
 		l.mu.Unlock()
-		err := l.damage
 		if closed {
 			list, err = nil, txlog.ErrClosed
 		}
@@ -287,8 +315,7 @@ func (l *Log) register(ctx context.Context, resource, identity string) error {
 	defer l.calls.Done()
 	b := l.next
 	b.records = append(b.records, r)
-	l.commit(b) // unlocks
-	return b.err
+	return l.commit(b) // unlocks
 }
 
 // Registered returns the identity that was noted, or "" where none was.
@@ -309,8 +336,9 @@ func (l *Log) Registered(_ context.Context, resource string) (string, error) {
 type Info struct {
 	ID        string
 	Dir       string
-	Segments  int   // files
-	Bytes     int64 // in them, without what is reserved
+	Segments  int   // files of decisions that are not settled, or only lately
+	Archives  int   // files of settled decisions
+	Bytes     int64 // in all of them, without what is reserved
 	Unsettled int   // decisions
 	Settled   int   // decisions within their retention, and some that the next compaction drops
 	Damage    error // ErrCorrupt where a log that was opened to be read is damaged
@@ -319,11 +347,14 @@ type Info struct {
 
 // Info tells about the log. It works on a closed log too.
 func (l *Log) Info() Info {
+	l.moving.RLock()
+	defer l.moving.RUnlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	info := Info{
 		ID: l.id, Dir: l.dir, Segments: len(l.sealed), Damage: l.damage, Latched: l.latched,
-		Unsettled: l.index.open, Settled: len(l.index.decisions) - l.index.open,
+		Unsettled: l.index.open, Settled: len(l.index.decisions) - l.index.open + int(l.archives.count),
+		Archives: len(l.archives.list), Bytes: l.archives.bytes,
 	}
 	for _, s := range l.sealed {
 		info.Bytes += s.end
@@ -353,7 +384,6 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.closed = true
-	close(l.closing)
 	l.mu.Unlock()
 	if l.readOnly {
 		return nil

@@ -94,7 +94,7 @@ func refuseForeign(names []string) error {
 		switch {
 		case segmentSeq(name) != 0:
 			return nil
-		case name == lockName, name == "lost+found", strings.HasSuffix(name, segmentSuffix+tmpSuffix):
+		case name == lockName, name == "lost+found", isTemporary(name):
 		default:
 			stranger = name
 		}
@@ -112,7 +112,7 @@ func (l *Log) start() error {
 		return err
 	}
 	for _, name := range names {
-		if strings.HasSuffix(name, segmentSuffix+tmpSuffix) { // never got its name: nothing depends on it
+		if isTemporary(name) { // never got its name: nothing depends on it
 			if err := l.fs.Remove(name); err != nil {
 				return err
 			}
@@ -129,6 +129,7 @@ func (l *Log) start() error {
 		return c.damages[0]
 	}
 	l.id = c.id
+	l.archives = newArchiveSet(c.archives)
 	if err := l.resume(c); err != nil {
 		return err
 	}
@@ -136,7 +137,7 @@ func (l *Log) start() error {
 	if err := l.fs.SyncDir(); err != nil {
 		return err
 	}
-	for _, name := range c.superseded {
+	for _, name := range append(c.superseded, c.unlisted...) {
 		if err := l.fs.Remove(name); err != nil {
 			return err
 		}
@@ -221,6 +222,8 @@ type chain struct {
 	id         string
 	segments   []*chainSegment // from the one that holds all before it, without a gap
 	superseded []string        // files that are no part of the log any more
+	archives   []*archive      // in force, by number
+	unlisted   []string        // archives that are not, or not yet
 	damages    []error
 }
 
@@ -249,13 +252,50 @@ func load(fsys fileSystem, dir string, x *index) (*chain, error) {
 			return nil, err
 		}
 		reader := scanner{file: s.file, path: s.path, seed: newSeeder(s.id, s.seq), size: size, str: str,
-			visit: func(r record) error { return x.apply(r, s.seq) }}
+			visit: func(r *record) error {
+				if r.kind == kindArchive {
+					return c.list(r, s.base)
+				}
+				return x.apply(r, s.seq)
+			}}
 		if s.scan, err = reader.scan(); err != nil {
 			return nil, err
 		}
 	}
 	c.judge(dir)
-	return c, nil
+	return c, c.checkArchives(fsys, dir)
+}
+
+// list notes an archive that the base lists.
+func (c *chain) list(r *record, base bool) error {
+	a, err := listedArchive(*r)
+	if n := len(c.archives); err == nil && (!base || n > 0 && c.archives[n-1].number >= a.number) {
+		err = errors.New("an archive is listed where none is expected")
+	}
+	if err == nil {
+		c.archives = append(c.archives, a)
+	}
+	return err
+}
+
+// checkArchives reads the headers of the archives that the base lists.
+func (c *chain) checkArchives(fsys fileSystem, dir string) error {
+	c.unlisted = slices.DeleteFunc(c.unlisted, func(name string) bool {
+		return slices.ContainsFunc(c.archives, func(a *archive) bool { return a.name() == name })
+	})
+	for _, a := range c.archives {
+		cause, err := a.check(fsys, c.id)
+		if errors.Is(cause, errVersion) {
+			err = fmt.Errorf("%s: %w", a.name(), cause)
+		}
+		if err != nil {
+			return err
+		}
+		if cause != nil {
+			c.damages = append(c.damages, &damage{filepath.Join(dir, a.name()), 0, cause})
+		}
+	}
+	return nil
 }
 
 // open opens every segment before any is read: a compaction that runs meanwhile can't take away what is open.
@@ -271,6 +311,9 @@ func (c *chain) open(fsys fileSystem, dir string) error {
 		return strings.Compare(a, b)
 	})
 	for _, name := range names {
+		if archiveNumber(name) != 0 {
+			c.unlisted = append(c.unlisted, name) // until the base is read
+		}
 		if seq := segmentSeq(name); seq != 0 {
 			if err := c.add(fsys, filepath.Join(dir, name), name, seq); err != nil {
 				return err
@@ -387,7 +430,7 @@ func openReadOnly(dir string, fsys fileSystem) (*Log, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.id, l.readOnly = c.id, true
+		l.id, l.readOnly, l.archives = c.id, true, newArchiveSet(c.archives)
 		for _, s := range c.segments {
 			l.sealed = append(l.sealed, sealedSegment{s.seq, s.end})
 		}
@@ -396,6 +439,23 @@ func openReadOnly(dir string, fsys fileSystem) (*Log, error) {
 		}
 		return l, nil
 	}
+}
+
+// reload reads a log that was opened to be read anew, after an archive of the set was missing: its owner may have replaced it meanwhile.
+func (l *Log) reload(set *archiveSet, missing error) error {
+	now, err := openReadOnly(l.dir, l.fs)
+	if err != nil {
+		return err
+	}
+	if now.id != l.id {
+		return fmt.Errorf("the log is now another, %s: %w", now.id, missing)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.archives == set {
+		l.index, l.archives, l.sealed, l.damage = now.index, now.archives, now.sealed, now.damage
+	}
+	return missing
 }
 
 // sealedSegment is a segment that nothing is appended to any more.

@@ -47,7 +47,8 @@ func (d *damage) Unwrap() []error { return []error{txlog.ErrCorrupt, d.cause} }
 type scan struct {
 	end     int64 // where the next batch goes
 	last    int64 // where the last whole batch begins, 0 where there is none
-	marked  bool  // a mark proves that all of it is on the disk
+	records int
+	marked  bool // a mark proves that all of it is on the disk
 	sealed  bool
 	garbage error // why what stands at end is neither a batch nor zeros; nil where it is zeros or nothing
 	damages []*damage
@@ -61,7 +62,7 @@ type scanner struct {
 	size   int64
 	window window
 	str    func([]byte) string
-	visit  func(record) error // an error of it is damage too
+	visit  func(*record) error // an error of it is damage too
 }
 
 // scan reads the segment, and hands every record of every whole batch to visit. Damage is a place that is no
@@ -89,7 +90,9 @@ func (s *scanner) scan() (scan, error) {
 		} else if len(records) == 0 {
 			return result, s.afterMark(&result)
 		}
-		for _, r := range records {
+		result.records += len(records)
+		for i := range records {
+			r := &records[i]
 			if err := s.visit(r); err != nil {
 				result.damages = append(result.damages, &damage{s.path, pos, err})
 			}
