@@ -3,6 +3,7 @@ package recovery_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,7 +118,13 @@ func TestScanClaimsNothing(t *testing.T) {
 		app, m := b.shared()
 		id := b.inDoubtOf(m)
 		m.Leave(b.Context())
+		b.r.Log.(*logtest.SharedMemory).OnEvent(func(e string) {
+			if !strings.HasPrefix(e, "log lookup") {
+				b.Errorf("Scan does %q", e)
+			}
+		})
 		report, err := b.r.Scan(b.Context())
+		b.r.Log.(*logtest.SharedMemory).OnEvent(nil)
 		if err != nil || only(report, b).Action != recovery.WouldRollBack {
 			b.Errorf("got %v, %+v", err, report)
 		}
@@ -136,6 +143,11 @@ func TestNothingIsDoneWhileTheLogCantTellWhoWorksOnIt(t *testing.T) {
 		b.r.Log.(*logtest.SharedMemory).FailClaim()
 		if br := only(b.resolve(), b); br.Action != recovery.Left || br.Err == nil || len(b.dbs["orders"].Prepared()) != 1 {
 			b.Errorf("got %+v", br)
+		}
+		b.decide(b.id(), txlog.Committed, "stock")
+		b.r.Log.(*logtest.SharedMemory).FailClaim()
+		if report, err := b.r.Resolve(b.Context()); err == nil || len(b.unsettled()) != 1 {
+			b.Errorf("with an unsettled decision: %v, %+v", err, report)
 		}
 		b.resolve()
 	})

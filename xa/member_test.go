@@ -180,6 +180,20 @@ func TestCloseGivesWhatIsInDoubtToTheOthers(t *testing.T) {
 	})
 }
 
+func TestMemberFinishesItsOwnLeftovers(t *testing.T) {
+	run(t, func(w *world) {
+		w.shared()
+		w.open()
+		w.stock.Fail(memdb.OpCommit, memdb.Fault{Lost: true})
+		if err := w.transfer(); err != nil {
+			w.Errorf("got %v", err)
+		}
+		if report := w.recoveredBy(w.m); !report.Clean() {
+			w.Errorf("got %+v", report)
+		}
+	})
+}
+
 func TestShutdownDoesNotWaitForOtherMembers(t *testing.T) {
 	run(t, func(w *world) {
 		_, openOther := w.shared()
