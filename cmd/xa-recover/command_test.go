@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -206,5 +208,33 @@ func (w *world) wantStatus(got, want int) {
 	w.t.Helper()
 	if got != want {
 		w.t.Errorf("exit status %d, want %d:\n%s", got, want, w.session.String())
+	}
+}
+
+func TestPackageCommentTellsEveryField(t *testing.T) {
+	source, err := os.ReadFile("main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for head, v := range map[string]any{
+		"resolve, list, show:": result{}, "transaction:": transaction{}, "resources:": resourceResult{}, "branches:": branchResult{}, "decisions:": decisionResult{},
+		"log info:": infoResult{}, "members:": memberResult{}, "log dump:": dumpEntry{},
+		"log compact:": compactResult{}, "before, after:": size{}, "log adopt:": adoptResult{}, "log schema:": schemaResult{},
+	} {
+		_, comment, _ := strings.Cut(string(source), "# JSON")
+		_, line, _ := strings.Cut(comment, head)
+		line, _, _ = strings.Cut(line, "\n")
+		var fields []string
+		for f := range reflect.TypeOf(v).Fields() {
+			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+				fields = append(fields, name)
+			}
+		}
+		got := strings.Fields(line)
+		slices.Sort(got)
+		slices.Sort(fields)
+		if diff := cmp.Diff(fields, got); diff != "" {
+			t.Errorf("%s (-fields of the type +told):\n%s", head, diff)
+		}
 	}
 }

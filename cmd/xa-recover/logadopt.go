@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/xasql/xasql/internal/connect"
-	"github.com/xasql/xasql/txlog"
 )
 
 // adoptResult is what log adopt did.
@@ -48,12 +46,6 @@ never will: that it was stopped before, and is gone or kept away from the
 application. If that is not so, this log rolls back what that one committed.
 `
 
-// adoptable is a log that may be a copy.
-type adoptable interface {
-	txlog.Witness
-	Adopt(ctx context.Context) error
-}
-
 func (a *app) logAdopt(ctx context.Context, yes bool) (int, error) {
 	url, err := a.logURL()
 	if err != nil {
@@ -69,17 +61,16 @@ func (a *app) logAdopt(ctx context.Context, yes bool) (int, error) {
 	}
 	defer log.Close()
 	r.LogID = log.ID()
-	l, ok := log.(adoptable)
-	var missed error
-	if ok {
-		missed = l.Witnessed(time.Time{})
-	}
-	if missed == nil {
+	l, ok := log.(interface {
+		Adopt(ctx context.Context) error
+	})
+	why := missed(log)
+	if why == nil || !ok {
 		r.Status = "nothing_to_adopt"
 		return statusSettled, a.print(r, r.write)
 	}
 	if !yes {
-		if err := a.confirm(ctx, fmt.Sprintf("%s\n\n%s\nAdopt the log %s? Type yes: ", oneLine(missed.Error()), adoptMeaning, r.LogID)); err != nil {
+		if err := a.confirm(ctx, fmt.Sprintf("%s\n\n%s\nAdopt the log %s? Type yes: ", text(why), adoptMeaning, r.LogID)); err != nil {
 			return statusFailure, err
 		}
 	}

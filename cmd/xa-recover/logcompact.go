@@ -16,6 +16,7 @@ import (
 type compactResult struct {
 	Command string `json:"command"` // "log compact"
 	Status  string `json:"status"`  // "compacted" or "owned"; exit status 0 or 3
+	LogID   string `json:"log_id,omitempty"`
 	Owner   string `json:"owner,omitempty"`
 	Before  *size  `json:"before,omitempty"`
 	After   *size  `json:"after,omitempty"`
@@ -23,8 +24,9 @@ type compactResult struct {
 
 // size is how much a log holds.
 type size struct {
-	Files     int   `json:"files,omitempty"` // of a log in files
-	Bytes     int64 `json:"bytes,omitempty"` // of a log in files
+	Segments  int   `json:"segments,omitempty"` // of a log in files
+	Archives  int   `json:"archives,omitempty"` // of a log in files
+	Bytes     int64 `json:"bytes,omitempty"`    // of a log in files
 	Unsettled int   `json:"unsettled"`
 	Settled   int   `json:"settled"`
 }
@@ -68,6 +70,7 @@ func (a *app) logCompact(ctx context.Context, retention time.Duration) (int, err
 		return statusInDoubt, a.print(r, r.write)
 	}
 	defer log.Close()
+	r.LogID = log.ID()
 	compactor, ok := log.(txlog.Compactor)
 	if !ok {
 		return statusFailure, errors.New("this log can't be compacted")
@@ -93,7 +96,7 @@ func sizeOf(ctx context.Context, log txlog.Log) (*size, error) {
 	if err = errors.Join(err, damage); err != nil {
 		return nil, err
 	}
-	return &size{r.Files, r.Bytes, r.Unsettled, r.Settled}, nil
+	return &size{r.Segments, r.Archives, r.Bytes, r.Unsettled, r.Settled}, nil
 }
 
 func (r *compactResult) write(w io.Writer) {
@@ -103,7 +106,7 @@ func (r *compactResult) write(w io.Writer) {
 	}
 	fmt.Fprintf(w, "Dropped %s; %d settled and %d unsettled are kept.\n",
 		plural(r.Before.Settled-r.After.Settled, "settled decision", "settled decisions"), r.After.Settled, r.After.Unsettled)
-	if r.After.Files > 0 {
+	if r.After.Segments > 0 {
 		fmt.Fprintf(w, "The log had %s, and has %s.\n", bytesText(r.Before.Bytes), bytesText(r.After.Bytes))
 	}
 }

@@ -32,8 +32,10 @@ func (a *app) logDumpCommand() *cobra.Command {
 		Short: "List all decisions that the log keeps, settled ones too",
 		Long: fmt.Sprintf(`List all decisions that the log keeps, settled ones too: as a table or, with
 --output json, as one JSON object a line. It is written while the log is read,
-and takes little memory for however many. The oldest come first; in a log of more
-than %d, one that stands far from its place in time comes later.
+in little memory for however many.
+
+The oldest come first; of more than %d only roughly, as no more are held to be
+put in order. The sort command puts all in the order of their beginning.
 
 Of a damaged log all that can be read is listed; the exit status is then 1.`, dumpWindow),
 		Args: noArguments,

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,4 +96,31 @@ func TestLogInfoNamesThoseWhoShareTheLog(t *testing.T) {
 	w.wantStatus(w.run("log", "info"), 0)
 	w.wantStatus(w.run("log", "info", "-o", "json"), 0)
 	w.golden("log-info-shared")
+}
+
+func TestLogDumpReadsTheArchivesToo(t *testing.T) {
+	w := newWorld(t)
+	log := w.newFileLog()
+	const settled = 50
+	for n := range settled + 1 {
+		d := txlog.Decision{ID: w.id(n), Outcome: txlog.Committed, Resources: []string{"berlin"}, At: now.Add(time.Duration(n) * time.Second)}
+		if _, err := log.Decide(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		if n == settled {
+			break
+		}
+		if err := log.Settle(t.Context(), d.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(log.Compact(t.Context()), log.Close()); err != nil {
+		t.Fatal(err)
+	}
+	w.wantStatus(w.run("log", "dump", "-o", "json"), 0)
+	for n := range settled + 1 {
+		if count := strings.Count(w.session.String(), `{"id":"`+w.id(n)+`",`); count != 1 {
+			t.Errorf("%s is listed %d times", w.id(n), count)
+		}
+	}
 }

@@ -21,16 +21,18 @@ type infoResult struct {
 	Command   string         `json:"command"` // "log info"
 	Status    string         `json:"status"`  // "well" or "damaged"; exit status 0 or 1
 	LogID     string         `json:"log_id"`
-	Kind      string         `json:"kind"`              // "file", "postgres", "mysql" or "sqlite"
-	Place     string         `json:"place,omitempty"`   // its URL, without password and options
-	Damage    string         `json:"damage,omitempty"`  // of a log in files
-	Owner     string         `json:"owner,omitempty"`   // of a log in files: the live process that owns it
-	Files     int            `json:"files,omitempty"`   // of a log in files
-	Bytes     int64          `json:"bytes,omitempty"`   // in them, without what is reserved
-	Version   int            `json:"version,omitempty"` // of the schema of a log in a database
-	Unsettled int            `json:"unsettled"`         // decisions
-	Settled   int            `json:"settled"`           // decisions that are still kept
-	Members   []memberResult `json:"members"`           // of a log in a database: who shares it
+	Kind      string         `json:"kind"`               // "file", "postgres", "mysql" or "sqlite"
+	Place     string         `json:"place,omitempty"`    // its URL, without password and options
+	Damage    string         `json:"damage,omitempty"`   // of a log in files
+	Copied    string         `json:"copied,omitempty"`   // why it may have missed decisions: see log adopt
+	Owner     string         `json:"owner,omitempty"`    // of a log in files: the live process that owns it
+	Segments  int            `json:"segments,omitempty"` // of a log in files: of what is not settled, or only lately
+	Archives  int            `json:"archives,omitempty"` // of a log in files: of what is settled
+	Bytes     int64          `json:"bytes,omitempty"`    // in them, without what is reserved
+	Version   int            `json:"version,omitempty"`  // of the schema of a log in a database
+	Unsettled int            `json:"unsettled"`          // decisions
+	Settled   int            `json:"settled"`            // decisions that are still kept
+	Members   []memberResult `json:"members"`            // of a log in a database: who shares it
 }
 
 // memberResult is one of those who share a log.
@@ -79,10 +81,13 @@ func (a *app) logInfo(ctx context.Context) (int, error) {
 // inspect asks the log about itself.
 func inspect(ctx context.Context, log txlog.Log) (r *infoResult, damage, err error) {
 	r = &infoResult{Command: "log info", Status: well, LogID: log.ID(), Owner: ownerOf(log), Members: []memberResult{}}
+	if err := missed(log); err != nil {
+		r.Copied = text(err)
+	}
 	switch l := log.(type) {
 	case interface{ Info() filelog.Info }:
 		info := l.Info()
-		r.Kind, r.Files, r.Bytes = "file", info.Segments, info.Bytes
+		r.Kind, r.Segments, r.Archives, r.Bytes = "file", info.Segments, info.Archives, info.Bytes
 		r.Unsettled, r.Settled = info.Unsettled, info.Settled
 		if damage = info.Damage; damage != nil {
 			r.Status, r.Damage = damaged, text(damage)
@@ -105,6 +110,14 @@ func inspect(ctx context.Context, log txlog.Log) (r *infoResult, damage, err err
 	return r, damage, nil
 }
 
+// missed tells why the log may have missed decisions, nil where it has all.
+func missed(log txlog.Log) error {
+	if w, ok := log.(txlog.Witness); ok {
+		return w.Witnessed(time.Time{}) // on whatever began at any time
+	}
+	return nil
+}
+
 func (r *infoResult) exitStatus() int {
 	if r.Status == damaged {
 		return statusFailure
@@ -121,14 +134,17 @@ func (r *infoResult) write(w io.Writer, now time.Time) {
 	}
 	if r.Kind == "file" {
 		t.row("", "owner", cmp.Or(r.Owner, "nobody"))
-		t.row("", "size", fmt.Sprintf("%s in %s", bytesText(r.Bytes), plural(r.Files, "file", "files")))
+		t.row("", "size", fmt.Sprintf("%s in %s and %s", bytesText(r.Bytes), plural(r.Segments, "segment", "segments"), plural(r.Archives, "archive", "archives")))
 	} else {
 		t.row("", "schema", fmt.Sprintf("version %d for %s", r.Version, r.Kind))
 	}
 	t.row("", "decisions", fmt.Sprintf("%d unsettled, %d settled and kept", r.Unsettled, r.Settled))
 	state := r.Status
-	if state == damaged {
+	switch {
+	case state == damaged:
 		state = "damaged, and told as far as it can be read"
+	case r.Copied != "":
+		state = "copied: " + r.Copied + " (see xa-recover log adopt --help)"
 	}
 	t.row("", "state", state)
 	t.write(w)

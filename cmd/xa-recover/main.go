@@ -13,9 +13,26 @@
 // # JSON
 //
 // With --output json the result is one object; of log dump it is one object a line, one for each decision. Fields are added, never
-// renamed or removed. Times are RFC 3339 in UTC; a field that is unknown, or that says nothing, is left out. Lists are never null. The
-// types tell the fields: result (resolve, list, show), infoResult, dumpEntry, verifyResult, compactResult, adoptResult and schemaResult. Messages
+// renamed or removed. Times are RFC 3339 in UTC; a field that is unknown, or that says nothing, is left out. Lists are never null. Messages
 // go to standard error.
+//
+//	resolve, list, show: command acted status log_id owner damage in_doubt heuristic foreign transaction resources branches decisions
+//	  transaction: id begun_at decision settled foreign next
+//	  resources:   name error withheld branches
+//	  branches:    xid raw resource decision action reason error since age_seconds owner holder held
+//	  decisions:   id outcome at resources settled reason unverified
+//	log info:      command status log_id kind place damage copied owner segments archives bytes version unsettled settled members
+//	  members:     mark name alive since expires
+//	log dump:      id outcome at settled settled_at resources
+//	log verify:    command status log_id owner damage version decisions unsettled files
+//	  files:       name kind bytes records cut damage
+//	log compact:   command status log_id owner before after
+//	  before, after: segments archives bytes unsettled settled
+//	log adopt:     command status log_id owner
+//	log schema:    command dialect schema
+//
+// A status is "settled", "in_doubt", "heuristic" or "damaged" (resolve, list, show), "well" or "damaged" (log info, log verify), "compacted"
+// or "owned" (log compact), "adopted", "nothing_to_adopt" or "owned" (log adopt). The comments of the types tell the rest.
 package main
 
 import (

@@ -149,5 +149,12 @@ type sqlLog struct {
 	db *sql.DB
 }
 
+var (
+	_ txlog.Shared    = sqlLog{}
+	_ txlog.Registrar = sqlLog{}
+	_ txlog.Historian = sqlLog{}
+	_ txlog.Compactor = sqlLog{}
+)
+
 // Close closes the log, then the pool.
 func (l sqlLog) Close() error { return errors.Join(l.Log.Close(), l.db.Close()) }
