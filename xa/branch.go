@@ -30,12 +30,13 @@ type Branch struct {
 	conn  *sql.Conn      // pinned until the branch is finished (rule P3)
 	drv   drivers.Branch // the two phases
 	asked bool           // Prepare was sent, and may have had effect
-	local *sql.Tx        // the application's statements; its end ends no more than their use of the connection
+	own   *sql.Tx        // what the branch's own methods use; its end ends no more than their use of the connection
 
 	io    sync.Mutex         // held by every call into raw; guards what follows
 	raw   driver.Conn        // the driver's own connection under conn; nil when statements are refused
 	rows  map[*rows]struct{} // open ones
 	stmts map[*stmt]struct{} // open ones
+	local *localTx           // the *sql.Tx that is open on Manager.DB's handle
 }
 
 func newBranch(t *Tx, r *resource) *Branch {
@@ -54,22 +55,22 @@ func (b *Branch) XID() drivers.XID { return b.xid }
 
 // ExecContext executes a statement in the branch.
 func (b *Branch) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return b.local.ExecContext(ctx, query, args...)
+	return b.own.ExecContext(ctx, query, args...)
 }
 
 // QueryContext executes a query in the branch.
 func (b *Branch) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return b.local.QueryContext(ctx, query, args...)
+	return b.own.QueryContext(ctx, query, args...)
 }
 
 // QueryRowContext executes a query that returns at most one row in the branch.
 func (b *Branch) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return b.local.QueryRowContext(ctx, query, args...)
+	return b.own.QueryRowContext(ctx, query, args...)
 }
 
 // PrepareContext prepares a statement for use in the branch. It is closed when the transaction ends.
 func (b *Branch) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
-	return b.local.PrepareContext(ctx, query)
+	return b.own.PrepareContext(ctx, query)
 }
 
 // start takes a connection and starts the branch on it.
@@ -113,16 +114,10 @@ func (b *Branch) begin(ctx context.Context) (err error) {
 	}
 	// The driver's connection is used outside of Raw's function. What Raw's documentation warns of, somebody else using
 	// the connection meanwhile, can't be: it is pinned to this branch, and every use holds b.io.
-	if err = b.conn.Raw(func(c any) error {
-		var ok bool
-		if b.raw, ok = c.(driver.Conn); !ok {
-			return fmt.Errorf("its connection is a %T, which is no driver.Conn", c)
-		}
-		return nil
-	}); err != nil {
+	if b.raw, err = rawConn(b.conn); err != nil {
 		return err
 	}
-	b.local, err = b.res.handle.BeginTx(context.WithValue(context.WithoutCancel(ctx), branchKey{}, b), nil)
+	b.own, err = b.res.branches.BeginTx(context.WithValue(context.WithoutCancel(ctx), branchKey{}, b), nil)
 	return err
 }
 
@@ -149,9 +144,12 @@ func (b *Branch) refuse(interrupt bool) {
 			b.tx.cancel(ErrTxDone)
 		}
 	}
-	b.local.Rollback() // closes its rows and statements; the branch's own fate is decided elsewhere
+	b.own.Rollback() // closes its rows and statements; the branch's own fate is decided elsewhere
 	b.io.Lock()
 	defer b.io.Unlock()
+	if err := b.unended(); err != nil {
+		b.tx.SetRollbackOnly(err)
+	}
 	// Those of Manager.DB's handle are still open; the connection may soon be somebody else's.
 	for r := range b.rows {
 		r.end()

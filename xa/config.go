@@ -104,11 +104,16 @@ type TxOptions struct {
 	ReadOnly bool
 	// Timeout limits the transaction from Begin to its decision. When it is over, the transaction is rolled back. Zero: Config.Timeout.
 	Timeout time.Duration
+	// Retry makes Do try again after a definite abort. The zero value: never.
+	Retry Retry
 }
 
 func (o *TxOptions) validate() error {
-	if o != nil && o.Timeout < 0 {
+	if o == nil {
+		return nil
+	}
+	if o.Timeout < 0 {
 		return errors.New("TxOptions.Timeout is negative: leave it zero for the manager's default")
 	}
-	return nil
+	return o.Retry.validate()
 }

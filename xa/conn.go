@@ -3,29 +3,70 @@ package xa
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
-	"fmt"
 )
 
-// conn is what database/sql sees of a branch's pinned connection: the application's statements go
-// through it to the driver's own connection, which the branch keeps. Closing it ends their use of the connection, no more. So
-// the application has real *sql.Rows, *sql.Stmt and *sql.Tx, and the branch knows what is open.
+// conn is what database/sql sees of a connection: the application's statements go through it to the driver's own, which a branch or the
+// resource's pool keeps. Closing it ends their use of that, no more. So the application has real *sql.Rows, *sql.Stmt
+// and *sql.Tx, a branch knows what is open, and each statement is where its context belongs.
+//
+// database/sql calls one of its methods at a time.
 type conn struct {
-	b *Branch
-	// joined: it was made for a statement of Manager.DB's handle; its local rollback marks the transaction.
-	joined bool
+	r     *resource
+	own   bool    // it is behind a Branch's own methods, and leads there for ever
+	b     *Branch // where it leads: to a branch,
+	plain *plain  // or to a connection of the pool, or to neither before its next use's context is known
+	stray bool    // database/sql's opener made it, for somebody who waits
+	stmts int     // open prepared statements
+
+	unchecked bool // arguments were let through before it led anywhere
 }
 
-// use takes the connection for one call of the driver, under a context that ends with the transaction's lifetime
-// too. When it returns no error, done must be called after the call, and release when the context is needed no more.
-func (b *Branch) use(ctx context.Context) (raw driver.Conn, joined context.Context, release func(), err error) {
-	b.io.Lock()
-	if b.raw == nil {
-		b.io.Unlock()
-		return nil, nil, nil, b.over()
+// use is one call of the driver's.
+type use struct {
+	c       *conn
+	raw     driver.Conn
+	ctx     context.Context // ends with the transaction's lifetime too
+	release func()          // to be called when ctx is needed no more
+}
+
+// use takes the driver's connection for one call. When it returns no error, end must be called after the call, and release
+// when the context is needed no more.
+func (c *conn) use(ctx context.Context) (use, error) {
+	if err := c.reach(ctx); err != nil {
+		return use{}, err
 	}
-	joined, release = b.tx.join(ctx)
-	return b.raw, joined, release, nil
+	if c.b == nil {
+		return use{c: c, raw: c.plain.raw, ctx: ctx, release: func() {}}, nil
+	}
+	c.b.io.Lock()
+	if c.b.raw == nil {
+		c.b.io.Unlock()
+		return use{}, c.b.over()
+	}
+	joined, release := c.b.tx.join(ctx)
+	return use{c: c, raw: c.b.raw, ctx: joined, release: release}, nil
+}
+
+func (u use) end() {
+	if u.c.b != nil {
+		u.c.b.io.Unlock()
+	}
+}
+
+// explain returns the error that the application should see.
+func (u use) explain(err error) error {
+	if u.c.b != nil {
+		return u.c.b.explain(u.ctx, err)
+	}
+	return u.c.plain.note(err)
+}
+
+// rows makes a branch know that a query's rows are open.
+func (u use) rows(r driver.Rows, err error) (driver.Rows, error) {
+	if u.c.b != nil {
+		return u.c.b.opened(u.ctx, r, err, u.release)
+	}
+	return r, u.explain(err)
 }
 
 func (b *Branch) over() error {
@@ -35,54 +76,49 @@ func (b *Branch) over() error {
 }
 
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	raw, ctx, release, err := c.b.use(ctx)
+	u, err := c.use(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer c.b.io.Unlock()
-	defer release()
-	x, ok := raw.(driver.ExecerContext)
-	if !ok {
-		return nil, driver.ErrSkip
+	defer u.end()
+	defer u.release()
+	if args, err = c.check(u.raw, args); err != nil {
+		return nil, err
 	}
-	res, err := x.ExecContext(ctx, query, args)
-	return res, c.b.explain(ctx, err)
+	res, err := execOn(u.ctx, u.raw, query, args)
+	return res, u.explain(err)
 }
 
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	raw, ctx, release, err := c.b.use(ctx)
+	u, err := c.use(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer c.b.io.Unlock()
-	x, ok := raw.(driver.QueryerContext)
-	if !ok {
-		release()
-		return nil, driver.ErrSkip
+	defer u.end()
+	if args, err = c.check(u.raw, args); err != nil {
+		u.release()
+		return nil, err
 	}
-	r, err := x.QueryContext(ctx, query, args)
-	return c.b.opened(ctx, r, err, release)
+	r, err := queryOn(u.ctx, u.raw, query, args)
+	if err == driver.ErrSkip {
+		u.release()
+		return nil, err
+	}
+	return u.rows(r, err)
 }
 
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	raw, ctx, release, err := c.b.use(ctx)
+	u, err := c.use(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer c.b.io.Unlock()
-	defer release()
-	var s driver.Stmt
-	if p, ok := raw.(driver.ConnPrepareContext); ok {
-		s, err = p.PrepareContext(ctx, query)
-	} else {
-		s, err = raw.Prepare(query)
-	}
+	defer u.end()
+	defer u.release()
+	raw, err := prepareOn(u.ctx, u.raw, query)
 	if err != nil {
-		return nil, c.b.explain(ctx, err)
+		return nil, u.explain(err)
 	}
-	own := &stmt{b: c.b, raw: s}
-	c.b.stmts[own] = struct{}{}
-	return own, nil
+	return newStmt(c, raw), nil
 }
 
 // Prepare is for the interface only: database/sql calls PrepareContext.
@@ -90,139 +126,110 @@ func (c *conn) Prepare(query string) (driver.Stmt, error) {
 	return c.PrepareContext(context.Background(), query)
 }
 
-// CheckNamedValue hands the check to the driver, so that its own types work.
-func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
-	c.b.io.Lock()
-	defer c.b.io.Unlock()
-	if check, ok := c.b.raw.(driver.NamedValueChecker); ok {
-		return check.CheckNamedValue(v)
+// Ping asks the driver, where it can be asked.
+func (c *conn) Ping(ctx context.Context) error {
+	u, err := c.use(ctx)
+	if err != nil {
+		return err
 	}
-	return driver.ErrSkip
-}
-
-// Close ends nothing but database/sql's use of the connection.
-func (c *conn) Close() error { return nil }
-
-// Begin is for the interface only: database/sql calls BeginTx.
-func (c *conn) Begin() (driver.Tx, error) { return c.BeginTx(context.Background(), driver.TxOptions{}) }
-
-// BeginTx starts nothing: the connection is inside the branch already.
-func (c *conn) BeginTx(_ context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	if own := c.b.tx.branchOptions(); opts.Isolation != 0 && opts.Isolation != driver.IsolationLevel(own.Isolation) {
-		return nil, fmt.Errorf("branch %s: the global transaction's isolation level is %v: set it in TxOptions of Begin or Do", c.b.res.Name, own.Isolation)
-	}
-	return localTx{c}, nil
-}
-
-// localTx is the application's own *sql.Tx inside a branch.
-type localTx struct{ c *conn }
-
-// Commit ends the local use; the commit stays with the global transaction.
-func (localTx) Commit() error { return nil }
-
-// Rollback marks the global transaction: what was done locally can't be undone alone.
-func (l localTx) Rollback() error {
-	if l.c.joined {
-		l.c.b.tx.SetRollbackOnly(fmt.Errorf("branch %s: its local transaction was rolled back", l.c.b.res.Name))
+	defer u.end()
+	defer u.release()
+	if p, ok := u.raw.(driver.Pinger); ok {
+		return u.explain(p.Ping(u.ctx))
 	}
 	return nil
 }
 
-// stmt is a prepared statement of the driver's, run through the branch.
-type stmt struct {
-	b      *Branch
-	raw    driver.Stmt
-	closed bool // guarded by b.io
-}
-
-// end closes the driver's statement. b.io is held.
-func (s *stmt) end() error {
-	if s.closed {
+// CheckNamedValue hands the check to the driver, so that its own types work.
+func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
+	switch {
+	case c.plain != nil:
+		return checkOn(c.plain.raw, v)
+	case c.b == nil:
+		c.unchecked = true
 		return nil
 	}
-	s.closed = true
-	delete(s.b.stmts, s)
-	return s.raw.Close()
+	c.b.io.Lock()
+	defer c.b.io.Unlock()
+	return checkOn(c.b.raw, v)
 }
 
-func (s *stmt) Close() error {
-	s.b.io.Lock()
-	defer s.b.io.Unlock()
-	return s.end()
-}
-
-func (s *stmt) NumInput() int { return s.raw.NumInput() }
-
-// Exec and Query are for the interface only: database/sql calls the variants with a context.
-func (s *stmt) Exec([]driver.Value) (driver.Result, error) { return nil, errNoContext }
-func (s *stmt) Query([]driver.Value) (driver.Rows, error)  { return nil, errNoContext }
-
-var errNoContext = errors.New("call the variant with a context")
-
-func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	_, ctx, release, err := s.b.use(ctx)
-	if err != nil {
-		return nil, err
+// check makes up for the checks that could not be made, as database/sql makes them.
+func (c *conn) check(raw driver.Conn, args []driver.NamedValue) ([]driver.NamedValue, error) {
+	if !c.unchecked {
+		return args, nil
 	}
-	defer s.b.io.Unlock()
-	defer release()
-	var res driver.Result
-	if x, ok := s.raw.(driver.StmtExecContext); ok {
-		res, err = x.ExecContext(ctx, args)
-	} else if v, plainErr := plainValues(args); plainErr != nil {
-		err = plainErr
-	} else {
-		res, err = s.raw.Exec(v)
-	}
-	return res, s.b.explain(ctx, err)
-}
-
-func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	_, ctx, release, err := s.b.use(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer s.b.io.Unlock()
-	var r driver.Rows
-	if x, ok := s.raw.(driver.StmtQueryContext); ok {
-		r, err = x.QueryContext(ctx, args)
-	} else if v, plainErr := plainValues(args); plainErr != nil {
-		err = plainErr
-	} else {
-		r, err = s.raw.Query(v)
-	}
-	return s.b.opened(ctx, r, err, release)
-}
-
-// CheckNamedValue does what database/sql would do with the driver's own statement: ask the statement, then the connection, then
-// the statement's older interface.
-func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
-	s.b.io.Lock()
-	defer s.b.io.Unlock()
-	err := driver.ErrSkip
-	if check, ok := s.raw.(driver.NamedValueChecker); ok {
-		err = check.CheckNamedValue(v)
-	} else if check, ok := s.b.raw.(driver.NamedValueChecker); ok {
-		err = check.CheckNamedValue(v)
-	}
-	if err != driver.ErrSkip {
-		return err
-	}
-	if c, ok := s.raw.(driver.ColumnConverter); ok {
-		v.Value, err = c.ColumnConverter(v.Ordinal - 1).ConvertValue(v.Value)
-		return err
-	}
-	return driver.ErrSkip
-}
-
-// plainValues are the arguments for a driver that knows no named ones.
-func plainValues(args []driver.NamedValue) ([]driver.Value, error) {
-	values := make([]driver.Value, len(args))
-	for i, a := range args {
-		if a.Name != "" {
-			return nil, errors.New("the driver does not support named parameters")
+	c.unchecked = false
+	kept := args[:0:0]
+	for _, v := range args {
+		v.Ordinal = len(kept) + 1
+		err := checkOn(raw, &v)
+		if err == driver.ErrSkip {
+			v.Value, err = driver.DefaultParameterConverter.ConvertValue(v.Value)
 		}
-		values[i] = a.Value
+		switch err {
+		case nil:
+			kept = append(kept, v)
+		case driver.ErrRemoveArgument:
+		default:
+			return nil, err
+		}
 	}
-	return values, nil
+	return kept, nil
+}
+
+// ResetSession is called when the connection's shell is used again, and decides anew where it leads. What can't be had
+// now database/sql asks for again, until it gets the cause from Connect.
+func (c *conn) ResetSession(ctx context.Context) error {
+	if c.own {
+		return nil
+	}
+	c.stray = false
+	if err := c.reach(ctx); err != nil {
+		return driver.ErrBadConn
+	}
+	return nil
+}
+
+// IsValid is called when a use is over: what it led to is given back. The shell may be used again where nothing is
+// left that belongs to that.
+func (c *conn) IsValid() bool {
+	if c.own || c.stmts > 0 || c.plain != nil && c.plain.bad {
+		return false
+	}
+	c.Close()
+	return true
+}
+
+// Close ends nothing but database/sql's use of the connection.
+func (c *conn) Close() (err error) {
+	if c.plain != nil {
+		err = c.plain.giveBack()
+	}
+	c.b, c.plain, c.unchecked = nil, nil, false
+	return err
+}
+
+// Begin is for the interface only: database/sql calls BeginTx.
+func (c *conn) Begin() (driver.Tx, error) { return c.BeginTx(context.Background(), driver.TxOptions{}) }
+
+// BeginTx starts nothing in a branch: its connection is inside already.
+func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	u, err := c.use(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer u.end()
+	defer u.release()
+	switch {
+	case c.own:
+		return ownTx{}, nil
+	case c.b != nil:
+		return c.b.beginLocal(opts)
+	}
+	raw, err := beginOn(u.ctx, u.raw, opts)
+	if err != nil {
+		return nil, u.explain(err)
+	}
+	return plainTx{raw: raw, ctx: ctx, p: c.plain}, nil
 }

@@ -95,24 +95,38 @@ func (m *Manager) Begin(ctx context.Context, opts *TxOptions) (*Tx, error) {
 // Do runs fn in a global transaction and commits it. An error or a panic of fn rolls back: the error that Do returns is
 // then both ErrRolledBack and fn's own; a panic goes on. The context that fn gets carries the transaction and ends with it; statements
 // of [Manager.DB]'s handles run inside the transaction under that context. What Do returns otherwise is what [Tx.Commit] returns.
+// Where opts.Retry asks for it, a definite abort makes Do call fn again, in a new transaction.
 func (m *Manager) Do(ctx context.Context, opts *TxOptions, fn func(ctx context.Context, tx *Tx) error) error {
-	tx, err := m.Begin(ctx, opts)
-	if err != nil {
-		return err
+	for attempt := 1; ; attempt++ {
+		tx, err := m.Begin(ctx, opts)
+		if err != nil {
+			return err
+		}
+		err = tx.do(ctx, fn)
+		if attempt >= tx.opts.Retry.Attempts || !tx.repeatable(err) {
+			return err
+		}
+		if tx.opts.Retry.pause(ctx, attempt) != nil {
+			return err
+		}
 	}
+}
+
+// do runs fn in the transaction and ends it.
+func (t *Tx) do(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {
 	returned := false
 	defer func() {
 		if !returned { // a panic, or runtime.Goexit, which a test's FailNow calls
-			tx.rollback(ctx, errors.New("the function did not return"), false)
+			t.rollback(ctx, errors.New("the function did not return"), false)
 		}
 	}()
-	err = fn(NewContext(tx.lifetime, tx), tx)
+	err := fn(NewContext(t.lifetime, t), t)
 	returned = true
 	if err != nil {
-		return tx.rollback(ctx, err, false)
+		return t.rollback(ctx, err, false)
 	}
-	if err = tx.Commit(ctx); errors.Is(err, ErrTxDone) { // the function has ended it by itself
-		err, _ = tx.result()
+	if err = t.Commit(ctx); errors.Is(err, ErrTxDone) { // the function has ended it by itself
+		err, _ = t.result()
 	}
 	return err
 }
@@ -200,6 +214,7 @@ func (m *Manager) Close() error {
 func (m *Manager) closeHandles() {
 	for _, r := range m.resources {
 		r.handle.Close()
+		r.branches.Close()
 	}
 }
 

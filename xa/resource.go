@@ -16,8 +16,9 @@ import (
 // resource is a database and what the manager knows of it.
 type resource struct {
 	Resource
-	m      *Manager
-	handle *sql.DB // of Manager.DB, and of every branch
+	m        *Manager
+	handle   *sql.DB // of Manager.DB
+	branches *sql.DB // behind every Branch's own methods
 
 	admitting sync.Mutex // one admission at a time
 
@@ -28,7 +29,7 @@ type resource struct {
 
 func newResource(m *Manager, r Resource) *resource {
 	res := &resource{Resource: r, m: m}
-	res.handle = newHandle(res)
+	res.handle, res.branches = newHandle(res), newBranches(res)
 	return res
 }
 

@@ -31,6 +31,7 @@ type Tx struct {
 	only     error      // why it can only be rolled back
 	err      error      // what ended it returned
 	called   bool       // Commit or Rollback ended it, not its context or timeout
+	hooks    []func(error)
 	done     chan struct{}
 }
 
@@ -161,11 +162,15 @@ func (t *Tx) leave(err error, left bool) {
 	t.mu.Lock()
 	t.state = ended
 	t.err = err
+	hooks := t.hooks
 	t.mu.Unlock()
 	t.cancel(ErrTxDone)
 	t.m.end(t, left)
 	call(t.m.cfg.Trace.TxDone, TxEvent{ID: t.id, Err: err})
 	close(t.done)
+	for _, hook := range hooks {
+		t.tell(hook)
+	}
 }
 
 // endedError tells why the transaction takes nothing more. t.mu is held.
