@@ -84,6 +84,8 @@ static void closed(void *p) {
 	free(c);
 }
 
+sqlite3 *xa_db(xa_conn *c) { return c->db; }
+
 static xa_conn *find(i64 id) {
 	xa_conn *c = conns;
 	while (c && c->id != id) c = c->next;
@@ -411,7 +413,7 @@ void xa_release(xa_conn *c) {
 
 static int opened(sqlite3 *db, char **message, const void *api) {
 	xa_conn *c = calloc(1, sizeof *c);
-	if (!c) return 7; // SQLITE_NOMEM
+	if (!c) return NOMEM;
 	c->db = db;
 	c->refs = 1;
 	pthread_mutex_lock(&conns_mu);

@@ -2,6 +2,8 @@
 #ifndef XASQL_BRIDGE_H
 #define XASQL_BRIDGE_H
 
+#include <stddef.h>
+
 // xa_conn is what this package keeps of one connection, from its opening to its closing.
 typedef struct xa_conn xa_conn;
 
@@ -60,5 +62,6 @@ int xa_retain(xa_conn *c);
 void xa_release(xa_conn *c);
 const xa_row *xa_rows(xa_conn *c, int *n);
 const unsigned char *xa_keys(xa_conn *c, int *n);
+int xa_run(xa_conn *c, const char *sql, const unsigned char *args, int width, int runs, unsigned char **out, size_t *n);
 
 #endif

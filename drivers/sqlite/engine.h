@@ -2,6 +2,7 @@
 #ifndef XASQL_ENGINE_H
 #define XASQL_ENGINE_H
 
+#include "bridge.h"
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -46,6 +47,23 @@ extern void sqlite3_result_blob(sqlite3_context *, const void *, int, void (*)(v
 extern void sqlite3_result_zeroblob(sqlite3_context *, int);
 extern void sqlite3_result_error(sqlite3_context *, const char *, int);
 extern void sqlite3_result_error_nomem(sqlite3_context *);
+extern int sqlite3_prepare_v2(sqlite3 *, const char *, int, sqlite3_stmt **, const char **);
+extern int sqlite3_step(sqlite3_stmt *);
+extern int sqlite3_reset(sqlite3_stmt *);
+extern int sqlite3_finalize(sqlite3_stmt *);
+extern int sqlite3_bind_null(sqlite3_stmt *, int);
+extern int sqlite3_bind_int64(sqlite3_stmt *, int, i64);
+extern int sqlite3_bind_text(sqlite3_stmt *, int, const char *, int, void (*)(void *));
+extern int sqlite3_bind_blob(sqlite3_stmt *, int, const void *, int, void (*)(void *));
+extern int sqlite3_bind_zeroblob(sqlite3_stmt *, int, int);
+extern int sqlite3_column_count(sqlite3_stmt *);
+extern int sqlite3_column_type(sqlite3_stmt *, int);
+extern i64 sqlite3_column_int64(sqlite3_stmt *, int);
+extern const unsigned char *sqlite3_column_text(sqlite3_stmt *, int);
+extern const void *sqlite3_column_blob(sqlite3_stmt *, int);
+extern int sqlite3_column_bytes(sqlite3_stmt *, int);
+extern int sqlite3_extended_errcode(sqlite3 *);
+extern const char *sqlite3_errmsg(sqlite3 *);
 extern int sqlite3_stricmp(const char *, const char *);
 extern int sqlite3_strnicmp(const char *, const char *, int);
 
@@ -55,7 +73,13 @@ enum { UTF8 = 1, DETERMINISTIC = 0x800, DIRECTONLY = 0x80000, INNOCUOUS = 0x2000
 enum { CONFIG_FKEY = 1002, CONFIG_TRIGGER = 1003, STATUS_DEFERRED_FKS = 10 };       // sqlite3_db_config, _db_status
 enum { FILE_POINTER = 7, SHM_UNLOCK = 1, SHM_LOCK = 2, SHM_EXCLUSIVE = 8, WRITE_LOCK = 0 };
 
+enum { NOMEM = 7, STEP_ROW = 100, STEP_DONE = 101 };
+
+// bridge.c
+sqlite3 *xa_db(xa_conn *c);
+
 // image.c
+uint64_t xa_get_int(const unsigned char *p, int n);
 unsigned char *xa_encode(int argc, sqlite3_value **argv, size_t *len);
 void xa_put_int(unsigned char **p, uint64_t v, int n);
 void xa_f_char(sqlite3_context *ctx, int argc, sqlite3_value **argv);

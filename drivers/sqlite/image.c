@@ -9,45 +9,54 @@ static void put(unsigned char **p, const void *s, size_t n) {
 	*p += n;
 }
 
-// xa_put_int and get_int are little-endian: a file may be moved to another machine.
+// xa_put_int and xa_get_int are little-endian: a file may be moved to another machine.
 void xa_put_int(unsigned char **p, uint64_t v, int n) {
 	for (; n > 0; n--, v >>= 8) *(*p)++ = (unsigned char)v;
 }
 
-static uint64_t get_int(const unsigned char *p, int n) {
+uint64_t xa_get_int(const unsigned char *p, int n) {
 	uint64_t v = 0;
 	while (n > 0) v = v << 8 | p[--n];
 	return v;
 }
 
-// xa_encode writes each value as its type and its exact bytes.
+// size_of is the size of a value as put_value writes it: its type and its exact bytes.
+static size_t size_of(sqlite3_value *v) {
+	switch (sqlite3_value_type(v)) {
+	case T_NULL: return 1;
+	case T_INTEGER:
+	case T_FLOAT: return 9;
+	case T_TEXT: sqlite3_value_text(v); break; // value_bytes is of the last form that was asked for
+	default: sqlite3_value_blob(v);
+	}
+	return 5 + (size_t)sqlite3_value_bytes(v);
+}
+
+static void put_value(unsigned char **p, sqlite3_value *v) {
+	int t = sqlite3_value_type(v);
+	*(*p)++ = (unsigned char)t;
+	if (t == T_INTEGER) {
+		xa_put_int(p, (uint64_t)sqlite3_value_int64(v), 8);
+	} else if (t == T_FLOAT) {
+		double d = sqlite3_value_double(v);
+		uint64_t bits;
+		memcpy(&bits, &d, 8);
+		xa_put_int(p, bits, 8);
+	} else if (t != T_NULL) {
+		const void *s = t == T_TEXT ? (const void *)sqlite3_value_text(v) : sqlite3_value_blob(v);
+		size_t n = (size_t)sqlite3_value_bytes(v);
+		xa_put_int(p, n, 4);
+		if (n) put(p, s, n);
+	}
+}
+
+// xa_encode writes values, one after the other: an image.
 unsigned char *xa_encode(int argc, sqlite3_value **argv, size_t *len) {
 	size_t n = 0;
-	for (int i = 0; i < argc; i++) {
-		int t = sqlite3_value_type(argv[i]);
-		if (t == T_TEXT) sqlite3_value_text(argv[i]); // value_bytes is of the last form that was asked for
-		if (t == T_BLOB) sqlite3_value_blob(argv[i]);
-		n += 1 + (t == T_NULL ? 0 : t == T_INTEGER || t == T_FLOAT ? 8 : 4 + (size_t)sqlite3_value_bytes(argv[i]));
-	}
+	for (int i = 0; i < argc; i++) n += size_of(argv[i]);
 	unsigned char *b = malloc(n + 1), *p = b;
 	if (!b) return 0;
-	for (int i = 0; i < argc; i++) {
-		int t = sqlite3_value_type(argv[i]);
-		*p++ = (unsigned char)t;
-		if (t == T_INTEGER) {
-			xa_put_int(&p, (uint64_t)sqlite3_value_int64(argv[i]), 8);
-		} else if (t == T_FLOAT) {
-			double v = sqlite3_value_double(argv[i]);
-			uint64_t bits;
-			memcpy(&bits, &v, 8);
-			xa_put_int(&p, bits, 8);
-		} else if (t != T_NULL) {
-			const void *s = t == T_TEXT ? (const void *)sqlite3_value_text(argv[i]) : sqlite3_value_blob(argv[i]);
-			size_t l = (size_t)sqlite3_value_bytes(argv[i]);
-			xa_put_int(&p, l, 4);
-			if (l) put(&p, s, l);
-		}
-	}
+	for (int i = 0; i < argc; i++) put_value(&p, argv[i]);
 	*len = n;
 	return b;
 }
@@ -89,7 +98,7 @@ void xa_f_decode(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
 		size_t l = t == T_NULL ? 0 : 8;
 		if (t == T_TEXT || t == T_BLOB) {
 			if (end - p < 4) break;
-			l = (size_t)get_int(p, 4);
+			l = (size_t)xa_get_int(p, 4);
 			p += 4;
 		}
 		if (t < T_INTEGER || t > T_NULL || (size_t)(end - p) < l) break;
@@ -100,9 +109,9 @@ void xa_f_decode(sqlite3_context *ctx, int argc, sqlite3_value **argv) {
 		if (t == T_NULL) {
 			sqlite3_result_null(ctx);
 		} else if (t == T_INTEGER) {
-			sqlite3_result_int64(ctx, (i64)get_int(p, 8));
+			sqlite3_result_int64(ctx, (i64)xa_get_int(p, 8));
 		} else if (t == T_FLOAT) {
-			uint64_t bits = get_int(p, 8);
+			uint64_t bits = xa_get_int(p, 8);
 			double v;
 			memcpy(&v, &bits, 8);
 			sqlite3_result_double(ctx, v);

@@ -4,7 +4,6 @@ package sqlite
 
 import (
 	"bytes"
-	sqldriver "database/sql/driver"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -47,10 +46,11 @@ type headerRecord struct {
 // redo is a row that the branch touched, as it is to be. A nil image: it is deleted.
 type redo struct {
 	table  int
-	rowid  any // of a table with rowids
-	key    any // of a table without
+	rowid  any    // of a table with rowids: an int64
+	key    []byte // of a table without
 	before []byte
 	image  []byte
+	same   bool // as one before it
 }
 
 // read reads the images of rows that may have been touched, in the order of tables and keys, each row once.
@@ -88,32 +88,28 @@ func (s session) read(tables []*table, rows []touched) ([]redo, error) {
 
 // readTouched reads the rows of one table. Keys that differ, but that the table's collation takes for equal, always lead to the
 // same row: the first of them stands for all.
-func (s session) readTouched(t *table, rows []touched) (all []redo, err error) {
-	query, seen := t.selectImage(), map[string]bool{}
-	err = s.each(query, func(run func(args ...any) ([][]sqldriver.Value, error)) error {
-		for _, row := range rows {
-			r := redo{table: row.table, rowid: row.rowid}
-			if t.Rowid == "" {
-				r.rowid, r.key = nil, []byte(row.key)
-			}
-			found, err := run(r.row())
-			if err != nil {
-				return err
-			}
-			if len(found) > 0 {
-				r.image = blob(found[0][0])
-				if id := string(blob(found[0][1])); t.Rowid == "" {
-					if seen[id] {
-						continue
-					}
-					seen[id] = true
-				}
-			}
-			all = append(all, r)
+func (s session) readTouched(t *table, rows []touched) ([]redo, error) {
+	st := statement{sql: t.selectImage()}
+	all := make([]redo, len(rows))
+	for i, row := range rows {
+		all[i] = redo{table: row.table, rowid: row.rowid}
+		if t.Rowid == "" {
+			all[i].rowid, all[i].key = nil, []byte(row.key)
 		}
-		return nil
+		st.add(all[i].row())
+	}
+	first := map[string]int{} // by the key as it is stored
+	err := s.run(st, func(run int, r row) {
+		all[run].image = blob(r[0])
+		if t.Rowid == "" {
+			key := string(blob(r[1]))
+			if _, ok := first[key]; !ok {
+				first[key] = run
+			}
+			all[run].same = first[key] != run
+		}
 	})
-	return all, err
+	return slices.DeleteFunc(all, func(r redo) bool { return r.same }), err
 }
 
 // row is what the row is found by.
@@ -135,34 +131,24 @@ func (t *table) selectImage() string {
 
 // changed reads what the rows were before the branch, and returns those that it changed.
 func (s session) changed(tables []*table, rows []redo) ([]redo, error) {
-	var all []redo
-	for len(rows) > 0 {
-		n := rows[0].table
-		end := slices.IndexFunc(rows, func(r redo) bool { return r.table != n })
+	for rest := rows; len(rest) > 0; {
+		n := rest[0].table
+		end := slices.IndexFunc(rest, func(r redo) bool { return r.table != n })
 		if end < 0 {
-			end = len(rows)
+			end = len(rest)
 		}
-		err := s.each(tables[n].selectImage(), func(run func(args ...any) ([][]sqldriver.Value, error)) error {
-			for _, r := range rows[:end] {
-				found, err := run(r.row())
-				if err != nil {
-					return err
-				}
-				if len(found) > 0 {
-					r.before = blob(found[0][0])
-				}
-				if (r.before == nil) != (r.image == nil) || !bytes.Equal(r.before, r.image) {
-					all = append(all, r)
-				}
-			}
-			return nil
-		})
-		if err != nil {
+		st := statement{sql: tables[n].selectImage()}
+		for _, r := range rest[:end] {
+			st.add(r.row())
+		}
+		if err := s.run(st, func(run int, r row) { rest[run].before = blob(r[0]) }); err != nil {
 			return nil, fmt.Errorf("read the rows of %q as they were: %w", tables[n].Name, err)
 		}
-		rows = rows[end:]
+		rest = rest[end:]
 	}
-	return all, nil
+	return slices.DeleteFunc(rows, func(r redo) bool {
+		return (r.before == nil) == (r.image == nil) && bytes.Equal(r.before, r.image)
+	}), nil
 }
 
 // state is what a branch may change besides rows.
@@ -199,24 +185,18 @@ func (s session) write(xid drivers.XID, rec record, tables []*table, rows []redo
 	if err := s.exec("DELETE FROM main._xa_redo"); err != nil {
 		return err
 	}
-	n := int64(0)
-	insert := "INSERT INTO main._xa_redo(n, rid, key, base, image) VALUES (?1, ?2, ?3, _xa_hash(?4), ?5)"
-	err := s.each(insert, func(run func(args ...any) ([][]sqldriver.Value, error)) error {
-		for _, r := range rows {
-			n++
-			if _, err := run(n, r.rowid, r.key, optional(r.before), optional(r.image)); err != nil {
-				return err
-			}
-			last := len(rec.Tables) - 1
-			if last < 0 || rec.Tables[last].Table != tables[r.table] {
-				rec.Tables = append(rec.Tables, tableRecord{Table: tables[r.table], First: n})
-				last++
-			}
-			rec.Tables[last].Last = n
+	st := statement{sql: "INSERT INTO main._xa_redo(n, rid, key, base, image) VALUES (?1, ?2, ?3, _xa_hash(?4), ?5)"}
+	for i, r := range rows {
+		n := int64(i + 1)
+		st.add(n, r.rowid, r.key, r.before, r.image)
+		last := len(rec.Tables) - 1
+		if last < 0 || rec.Tables[last].Table != tables[r.table] {
+			rec.Tables = append(rec.Tables, tableRecord{Table: tables[r.table], First: n})
+			last++
 		}
-		return nil
-	})
-	if err != nil {
+		rec.Tables[last].Last = n
+	}
+	if err := s.run(st, nil); err != nil {
 		return err
 	}
 	js, err := json.Marshal(rec)

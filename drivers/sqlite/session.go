@@ -8,7 +8,6 @@ import (
 	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"strings"
 	"time"
@@ -18,9 +17,8 @@ import (
 	"github.com/xasql/xasql/drivers"
 )
 
-// session is a connection while it can't be closed or used by others: inside sql.Conn.Raw. Its statements go to the driver's
-// connection, past database/sql, so nothing is ever sent twice. They run without a context: an interrupt makes SQLite
-// roll back a whole transaction, and the one long wait, for the write lock, is [session.lock].
+// session is a connection while it can't be closed or used by others: inside sql.Conn.Raw. Its statements go to SQLite itself, past
+// database/sql and the Go driver.
 type session struct {
 	bridge
 	id  connID
@@ -30,24 +28,35 @@ type session struct {
 // within calls f with the session of conn.
 func within(conn *sql.Conn, f func(s session) error) error {
 	return onRaw(conn, func(raw *sqlite3.SQLiteConn) error {
-		s := session{raw: raw}
-		v, err := s.value("SELECT char('xasql')")
-		if isRefused(err) {
-			return errors.New("the connection carries an unfinished branch: it must be discarded, not pooled")
-		}
+		id, err := idOf(raw)
 		if err != nil {
 			return err
 		}
-		id, ok := v.(int64)
-		if !ok {
-			return errors.New("the connection was opened before package sqlite was initialised, or on another copy of SQLite, or has a function \"char\" of the application's")
-		}
-		s.id = connID(id)
-		if s.bridge, err = s.id.bridge(); err != nil {
+		s := session{raw: raw, id: id}
+		if s.bridge, err = id.bridge(); err != nil {
 			return err
 		}
 		return f(s)
 	})
+}
+
+// idOf asks a connection for its number, and so that the function that captures changes is in its place.
+func idOf(raw *sqlite3.SQLiteConn) (connID, error) {
+	rows, err := raw.QueryContext(context.Background(), "SELECT char('xasql')", nil)
+	if err == nil {
+		defer rows.Close()
+		row := make([]sqldriver.Value, 1)
+		if err = rows.Next(row); err == nil {
+			if id, ok := row[0].(int64); ok {
+				return connID(id), nil
+			}
+			return 0, errors.New("the connection was opened before package sqlite was initialised, or on another copy of SQLite, or the application has registered a function named char")
+		}
+	}
+	if isRefused(err) {
+		err = errors.New("the connection carries an unfinished branch: it must be discarded, not pooled")
+	}
+	return 0, err
 }
 
 // onRaw calls f with the driver's connection.
@@ -73,21 +82,20 @@ func discard(conn *sql.Conn) {
 
 // exec runs statements; with arguments, only one.
 func (s session) exec(query string, args ...any) error {
-	_, err := s.raw.ExecContext(context.Background(), query, named(args))
+	_, err := s.query(query, args...)
 	return err
 }
 
 // query returns all rows.
-func (s session) query(query string, args ...any) ([][]sqldriver.Value, error) {
-	rows, err := s.raw.QueryContext(context.Background(), query, named(args))
-	if err != nil {
-		return nil, err
-	}
-	return collect(rows)
+func (s session) query(query string, args ...any) (all []row, err error) {
+	st := statement{sql: query}
+	st.add(args...)
+	err = s.run(st, func(_ int, r row) { all = append(all, r) })
+	return all, err
 }
 
 // value returns the first value of the first row, nil where there is no row.
-func (s session) value(query string, args ...any) (sqldriver.Value, error) {
+func (s session) value(query string, args ...any) (any, error) {
 	rows, err := s.query(query, args...)
 	if err != nil || len(rows) == 0 {
 		return nil, err
@@ -101,79 +109,20 @@ func (s session) number(query string, args ...any) (int64, error) {
 	return integer(v), err
 }
 
-// each prepares a statement once, and calls f with a function that runs it.
-func (s session) each(query string, f func(run func(args ...any) ([][]sqldriver.Value, error)) error) error {
-	prepared, err := s.raw.PrepareContext(context.Background(), query)
-	if err != nil {
-		return err
-	}
-	defer prepared.Close()
-	return f(func(args ...any) ([][]sqldriver.Value, error) {
-		rows, err := prepared.(sqldriver.StmtQueryContext).QueryContext(context.Background(), named(args))
-		if err != nil {
-			return nil, err
-		}
-		return collect(rows)
-	})
-}
-
-func collect(rows sqldriver.Rows) ([][]sqldriver.Value, error) {
-	defer rows.Close()
-	var all [][]sqldriver.Value
-	for n := len(rows.Columns()); ; {
-		row := make([]sqldriver.Value, n)
-		err := rows.Next(row)
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, row)
-	}
-}
-
-func named(args []any) []sqldriver.NamedValue {
-	all := make([]sqldriver.NamedValue, len(args))
-	for i, a := range args {
-		all[i] = sqldriver.NamedValue{Ordinal: i + 1, Value: a}
-	}
-	return all
-}
-
 // integer, text and blob convert what SQLite returned; of another type, or NULL: the zero value.
-func integer(v sqldriver.Value) int64 {
+func integer(v any) int64 {
 	i, _ := v.(int64)
 	return i
 }
 
-func text(v sqldriver.Value) string {
-	if b, ok := v.([]byte); ok {
-		return string(b)
-	}
+func text(v any) string {
 	s, _ := v.(string)
 	return s
 }
 
 // blob returns nil only for NULL.
-func blob(v sqldriver.Value) []byte {
-	switch v := v.(type) {
-	case []byte:
-		if v == nil {
-			return []byte{}
-		}
-		return v
-	case string:
-		return []byte(v)
-	}
-	return nil
-}
-
-// optional is a blob as an argument: nil is NULL.
-func optional(b []byte) any {
-	if b == nil {
-		return nil
-	}
+func blob(v any) []byte {
+	b, _ := v.([]byte)
 	return b
 }
 
