@@ -1,0 +1,120 @@
+package sqlx
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/xasql/xasql/integration/compat"
+	"github.com/xasql/xasql/xa"
+)
+
+// An extended handle and an extended connection, statements prepared before the global transaction and used inside, and named ones.
+func TestStatementsPreparedBeforeRunInside(t *testing.T) {
+	compat.Each(t, open, func(t *testing.T, b *compat.Banks) {
+		var insert [2]*sqlx.NamedStmt
+		var balance [2]*sqlx.Stmt
+		var handles [2]*sqlx.DB
+		for i := range handles {
+			db := sqlx.NewDb(b.DB(i), driverName(b.Engine))
+			var err error
+			if insert[i], err = db.PrepareNamedContext(t.Context(),
+				"INSERT INTO entries (id, account_id, amount, created_at) VALUES (:id, :account_id, :amount, :created_at)"); err != nil {
+				t.Fatal(err)
+			}
+			defer insert[i].Close()
+			if balance[i], err = db.PreparexContext(t.Context(), db.Rebind("SELECT * FROM accounts WHERE id = ?")); err != nil {
+				t.Fatal(err)
+			}
+			defer balance[i].Close()
+			handles[i] = db
+		}
+		post := func(ctx context.Context, i int, id string) error {
+			if _, err := insert[i].ExecContext(ctx, Entry{ID: id, AccountID: b.Accounts[i], Amount: 7, CreatedAt: time.Now()}); err != nil {
+				return err
+			}
+			db := handles[i]
+			if _, err := db.ExecContext(ctx, db.Rebind("UPDATE accounts SET balance = balance + 7 WHERE id = ?"), b.Accounts[i]); err != nil {
+				return err
+			}
+			var a Account
+			return balance[i].QueryRowxContext(ctx, b.Accounts[i]).StructScan(&a)
+		}
+		err := b.Do(t.Context(), func(ctx context.Context, _ *xa.Tx, i int) error {
+			return errors.Join(post(ctx, i, "undone"), sql.ErrNoRows)
+		})
+		if !errors.Is(err, xa.ErrRolledBack) {
+			t.Errorf("got %v, want ErrRolledBack", err)
+		}
+		b.Want(t, 0)
+		if err := b.Do(t.Context(), func(ctx context.Context, _ *xa.Tx, i int) error { return post(ctx, i, "done") }); err != nil {
+			t.Error(err)
+		}
+		b.Want(t, 7, "done")
+		for i := range b.Pools {
+			if err := post(t.Context(), i, "outside"); err != nil {
+				t.Error(err)
+			}
+		}
+		b.Want(t, 14, "done", "outside")
+	})
+}
+
+// A *sqlx.Tx runs statements that were prepared on the handle, and a *sqlx.Conn joins as well.
+func TestTxAndConnOfSqlx(t *testing.T) {
+	compat.Each(t, open, func(t *testing.T, b *compat.Banks) {
+		err := b.Do(t.Context(), func(ctx context.Context, _ *xa.Tx, i int) error {
+			db := sqlx.NewDb(b.DB(i), driverName(b.Engine))
+			stmt, err := db.PreparexContext(ctx, db.Rebind("INSERT INTO entries (id, account_id, amount, created_at) VALUES (?, ?, 0, '2026-01-02 03:04:05')"))
+			if err != nil {
+				return err
+			}
+			defer stmt.Close()
+			tx, err := db.BeginTxx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			if _, err := tx.StmtxContext(ctx, stmt).ExecContext(ctx, "1", b.Accounts[i]); err != nil {
+				return err
+			}
+			if err := tx.Commit(); err != nil {
+				return err
+			}
+			conn, err := db.Connx(ctx)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			var entries []Entry
+			query, args, err := sqlx.In("SELECT * FROM entries WHERE id IN (?)", []string{"1", "2"})
+			if err != nil {
+				return err
+			}
+			if err := conn.SelectContext(ctx, &entries, conn.Rebind(query), args...); err != nil {
+				return err
+			}
+			if len(entries) != 1 || entries[0].CreatedAt.Year() != 2026 {
+				t.Errorf("inside: %+v, want entry 1", entries)
+			}
+			rows, err := db.QueryxContext(ctx, "SELECT * FROM accounts")
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				if err := rows.MapScan(map[string]any{}); err != nil {
+					return err
+				}
+			}
+			return rows.Err()
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		b.Want(t, 0, "1")
+	})
+}
