@@ -17,6 +17,9 @@ const (
 	// forgetAfter is how long what a dead member has left behind is kept at least.
 	forgetAfter = 24 * time.Hour
 	keepTick    = time.Second
+	// touchEvery is how often the connections are used at least. The sessions end sooner than a vanished process is noticed otherwise, so
+	// that what it was doing at that moment does not stay locked: see mysqlSettings and postgresSettings.
+	touchEvery = 10 * time.Second
 )
 
 // Settle notes that every branch of the decision has confirmed. It does not wait for the database: what was settled is
@@ -41,6 +44,8 @@ func (l *Log) Settle(_ context.Context, id string) error {
 func (l *Log) keep() {
 	tick := time.NewTicker(keepTick)
 	defer tick.Stop()
+	touch := time.NewTicker(touchEvery)
+	defer touch.Stop()
 	clean := time.NewTimer(rand.N(l.opts.sweep)) // not all processes at once
 	defer clean.Stop()
 	for {
@@ -54,6 +59,8 @@ func (l *Log) keep() {
 			l.complain("note what was settled", l.flush(l.ctx))
 		case <-tick.C:
 			l.findOut()
+		case <-touch.C:
+			l.complain("reach its database", errors.Join(l.writer.touch(l.ctx), l.side.touch(l.ctx)))
 		case <-clean.C:
 			l.complain("clean up", l.clean(l.ctx))
 			clean.Reset(l.opts.sweep/2 + rand.N(l.opts.sweep))

@@ -47,9 +47,9 @@ INSERT INTO xasql_log (singleton, version, id, made_at, barrier) VALUES (1, 1, '
 `
 
 // mysqlSettings undoes whatever the server, the account or the DSN says that would leave a statement of the log uncommitted, or make it
-// fail, or do less than it says. MariaDB passes over what is in /*! */, MySQL over what is in /*M! */.
+// fail, or do less than it says; and ends the session of a process that was stopped, or has vanished, soon. MariaDB passes over what is in /*! */, MySQL over what is in /*M! */.
 const mysqlSettings = `SET SESSION autocommit = 1, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', completion_type = 'NO_CHAIN',
-	sql_safe_updates = 0, sql_select_limit = DEFAULT, unique_checks = 1, innodb_lock_wait_timeout = 5, lock_wait_timeout = 5, wait_timeout = 604800
+	sql_safe_updates = 0, sql_select_limit = DEFAULT, unique_checks = 1, innodb_lock_wait_timeout = 5, lock_wait_timeout = 5, wait_timeout = 30
 	/*!80029 , max_execution_time = 0 */ /*M!100502 , max_statement_time = 0 */`
 
 func mysqlGrammar() *grammar {
@@ -138,7 +138,7 @@ func mysqlTables(ctx context.Context, conn *sql.Conn) (map[string]bool, error) {
 
 // lockMySQL takes a named lock, since DDL commits what it stands in. It ends with the session at the latest.
 func lockMySQL(ctx context.Context, conn *sql.Conn, f func() error) error {
-	const name = "CONCAT('xasql_log.', MD5(DATABASE()))"
+	const name = "CONCAT('xasql_log.', LEFT(SHA2(DATABASE(), 256), 32))"
 	for got := 0; got != 1; {
 		if err := conn.QueryRowContext(ctx, "SELECT COALESCE(GET_LOCK("+name+", 1), 0)").Scan(&got); err != nil {
 			return err

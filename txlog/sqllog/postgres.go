@@ -43,11 +43,12 @@ INSERT INTO xasql_log (singleton, version, id, made_at) VALUES (1, 1, '', 0) ON 
 `
 
 // postgresSettings turns off whatever the role, the database or the DSN says that would make a statement of the log
-// fail, wait less than it should, or be acknowledged before it is on the disk. Settings that the version lacks are left out.
+// fail, wait less than it should, or be acknowledged before it is on the disk; and ends soon what a process that was stopped, or has vanished, has
+// left half-done. Settings that the version lacks are left out.
 const postgresSettings = `SELECT pg_catalog.count(pg_catalog.set_config(w.name, w.value, false))
 	FROM (VALUES ('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', '%s'),
 		('default_transaction_deferrable', 'off'), ('statement_timeout', '0'), ('lock_timeout', '0'), ('transaction_timeout', '0'),
-		('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'),
+		('idle_in_transaction_session_timeout', '30s'), ('idle_session_timeout', '0'),
 		('synchronous_commit', CASE pg_catalog.current_setting('synchronous_commit') WHEN 'off' THEN 'on' END)) AS w (name, value)
 	WHERE w.value IS NOT NULL AND EXISTS (SELECT 1 FROM pg_catalog.pg_settings s WHERE s.name = w.name)`
 

@@ -34,7 +34,7 @@ func newSession(db *sql.DB, g *grammar, prepare func(context.Context, *sql.Conn)
 	return &session{db: db, prepare: prepare, query: g.sessionID, tries: g.tries, turn: make(chan struct{}, 1)}
 }
 
-// do runs f on the connection. f leaves no transaction open, or returns errLost. It may be run again when it failed.
+// do runs f on the connection. f leaves no transaction open, or returns errLost. When it fails it may be run again.
 func (s *session) do(ctx context.Context, f func(context.Context, *sql.Conn) error) error {
 	select {
 	case s.turn <- struct{}{}:
@@ -45,13 +45,25 @@ func (s *session) do(ctx context.Context, f func(context.Context, *sql.Conn) err
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if s.conn == nil {
-		if err := s.connect(ctx); err != nil {
+	for {
+		fresh := s.conn == nil
+		if fresh {
+			if err := s.connect(ctx); err != nil {
+				return err
+			}
+		}
+		err := s.try(ctx, f)
+		if err == nil || s.conn != nil || fresh || ctx.Err() != nil {
 			return err
 		}
+		// It had broken before, unnoticed: the server was restarted, say.
 	}
+}
+
+// try runs f on the connection there is, and drops that if it is dead afterwards.
+func (s *session) try(ctx context.Context, f func(context.Context, *sql.Conn) error) error {
 	var err error
-	for try := 0; try < s.tries; try++ {
+	for range s.tries {
 		if err = f(ctx, s.conn); err == nil {
 			return nil
 		}
@@ -63,6 +75,18 @@ func (s *session) do(ctx context.Context, f func(context.Context, *sql.Conn) err
 		s.drop()
 	}
 	return err
+}
+
+// touch keeps an idle connection from being ended by the server, or forgotten by what stands in between; and replaces it where that has happened.
+func (s *session) touch(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*askLimit)
+	defer cancel()
+	return s.do(ctx, func(ctx context.Context, _ *sql.Conn) error {
+		if s.alive(ctx) != nil {
+			return errLost
+		}
+		return nil
+	})
 }
 
 // alive asks whether the connection still answers, and leads to the same session of the server: a pooler in between may

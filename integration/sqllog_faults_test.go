@@ -1,0 +1,147 @@
+package integration
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+)
+
+// faultyConnector opens connections of which a test decides what becomes of their statements.
+type faultyConnector struct {
+	driver.Connector
+	faults *faults
+}
+
+// faults are what a test wants to happen to statements that hold a text.
+type faults struct {
+	mu     sync.Mutex
+	refuse map[string]bool // they fail without being sent
+	lose   map[string]bool // the next is executed, but its answer and its connection are lost
+}
+
+var errInjected = errors.New("injected fault")
+
+func newFaults() *faults { return &faults{refuse: map[string]bool{}, lose: map[string]bool{}} }
+
+// set makes statements with this text be refused from now on, or no more.
+func (f *faults) set(text string, refuse bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refuse[text] = refuse
+}
+
+// loseNext loses the answer of the next statement with this text.
+func (f *faults) loseNext(text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lose[text] = true
+}
+
+func (f *faults) of(query string) (refused, lost bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for text, on := range f.refuse {
+		refused = refused || on && strings.Contains(query, text)
+	}
+	for text, on := range f.lose {
+		if on && strings.Contains(query, text) {
+			lost, f.lose[text] = true, false
+		}
+	}
+	return refused, lost
+}
+
+func (c faultyConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &faultyConn{Conn: conn, faults: c.faults}, nil
+}
+
+// Close closes the connector, if it wants that: sql.DB.Close calls it.
+func (c faultyConnector) Close() error {
+	if closer, ok := c.Connector.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
+}
+
+type faultyConn struct {
+	driver.Conn
+	faults *faults
+	dead   bool
+}
+
+func (c *faultyConn) run(query string, send func() error) error {
+	refused, lost := c.faults.of(query)
+	switch {
+	case c.dead:
+		return driver.ErrBadConn
+	case refused:
+		return errInjected
+	}
+	err := send()
+	if lost && !errors.Is(err, driver.ErrSkip) {
+		c.dead = true
+		return driver.ErrBadConn
+	}
+	return err
+}
+
+func (c *faultyConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (result driver.Result, err error) {
+	inner, ok := c.Conn.(driver.ExecerContext)
+	if !ok {
+		return nil, driver.ErrSkip
+	}
+	err = c.run(query, func() (err error) {
+		result, err = inner.ExecContext(ctx, query, args)
+		return err
+	})
+	return result, err
+}
+
+func (c *faultyConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (rows driver.Rows, err error) {
+	inner, ok := c.Conn.(driver.QueryerContext)
+	if !ok {
+		return nil, driver.ErrSkip
+	}
+	err = c.run(query, func() (err error) {
+		rows, err = inner.QueryContext(ctx, query, args)
+		return err
+	})
+	if err != nil && rows != nil {
+		rows.Close()
+	}
+	return rows, err
+}
+
+func (c *faultyConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	inner, ok := c.Conn.(driver.ConnPrepareContext)
+	if !ok {
+		return c.Conn.Prepare(query)
+	}
+	return inner.PrepareContext(ctx, query)
+}
+
+func (c *faultyConn) CheckNamedValue(v *driver.NamedValue) error {
+	if inner, ok := c.Conn.(driver.NamedValueChecker); ok {
+		return inner.CheckNamedValue(v)
+	}
+	return driver.ErrSkip
+}
+
+func (c *faultyConn) ResetSession(ctx context.Context) error {
+	if inner, ok := c.Conn.(driver.SessionResetter); ok {
+		return inner.ResetSession(ctx)
+	}
+	return nil
+}
+
+func (c *faultyConn) IsValid() bool {
+	inner, ok := c.Conn.(driver.Validator)
+	return !c.dead && (!ok || inner.IsValid())
+}
