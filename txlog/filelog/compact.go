@@ -154,6 +154,11 @@ func (c *compaction) run(tmp string, old []sealedSegment) error {
 	for _, a := range c.archives {
 		c.records = append(c.records, a.record())
 	}
+	c.log.mu.Lock()
+	if r := c.log.index.residence; r != nil {
+		c.records = append(c.records, r.record())
+	}
+	c.log.mu.Unlock()
 	c.records = append(c.records, record{kind: kindSeal, at: c.now})
 	if err := c.flush(); err != nil {
 		return err

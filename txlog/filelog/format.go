@@ -39,6 +39,7 @@ const (
 	kindRegister                 // the resource of this name is the database of identity resources[0]
 	kindSeal                     // the segment ends here; the next one exists
 	kindArchive                  // the archive of this name is in force; see archive.record
+	kindPlace                    // the directory that the log is in; see residence
 )
 
 // record is one entry of the log.
@@ -109,9 +110,12 @@ func newSeeder(id string, seq uint64) seeder {
 }
 
 func (s seeder) sum(offset int64, b ...[]byte) uint32 {
-	var o [8]byte
-	binary.LittleEndian.PutUint64(o[:], uint64(offset))
-	crc := crc32.Update(uint32(s), castagnoli, o[:])
+	crc := ^uint32(s)
+	for range 8 { // by hand: bytes for crc32.Update would have to be allocated
+		crc = castagnoli[byte(crc)^byte(offset)] ^ crc>>8
+		offset >>= 8
+	}
+	crc = ^crc
 	for _, p := range b {
 		crc = crc32.Update(crc, castagnoli, p)
 	}
@@ -216,7 +220,7 @@ func (s seeder) decodeRecord(b []byte, offset int64, str func([]byte) string) (r
 	rest := b[21:]
 	id, rest, ok := cutString(rest)
 	count, w := binary.Uvarint(rest)
-	if !ok || w <= 0 || count > uint64(len(rest)) || r.kind < kindCommit || r.kind > kindArchive {
+	if !ok || w <= 0 || count > uint64(len(rest)) || r.kind < kindCommit || r.kind > kindPlace {
 		return r, int(n), errMalformed
 	}
 	rest = rest[w:]

@@ -13,6 +13,7 @@ import (
 type index struct {
 	decisions   map[string]entry
 	identities  map[string]string
+	residence   *residence // nil where none is noted
 	first, last *unsettled // in the order of deciding
 	open        int        // how many are unsettled
 	names       nameLists
@@ -62,6 +63,12 @@ func (x *index) apply(r *record, segment uint64) error {
 		x.settle(r.id, r.at)
 	case kindRegister:
 		x.identities[r.id] = r.resources[0]
+	case kindPlace:
+		found, err := parseResidence(r)
+		if err != nil {
+			return err
+		}
+		x.residence = found
 	}
 	return nil
 }

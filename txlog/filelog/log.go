@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/xasql/xasql/txlog"
 )
@@ -343,6 +344,9 @@ type Info struct {
 	Settled   int   // decisions within their retention, and some that the next compaction drops
 	Damage    error // ErrCorrupt where a log that was opened to be read is damaged
 	Latched   error // the failure that latched the log, nil when it is well
+	// When a copy was first opened, and the host and path of its original, until it is adopted; zero for a log that is no copy.
+	Copied   time.Time
+	Original string
 }
 
 // Info tells about the log. It works on a closed log too.
@@ -358,6 +362,9 @@ func (l *Log) Info() Info {
 	}
 	for _, s := range l.sealed {
 		info.Bytes += s.end
+	}
+	if r := l.index.residence; r != nil {
+		info.Copied, info.Original = r.copied, r.original
 	}
 	if !l.readOnly {
 		info.Segments++

@@ -62,12 +62,7 @@ func describe(dir string, err error) error {
 
 func open(dir string, opts Options) (*Log, error) {
 	fsys := opts.fs
-	if err := fsys.Make(); err != nil {
-		return nil, err
-	}
-	if names, err := fsys.List(); err != nil {
-		return nil, err
-	} else if err := refuseForeign(names); err != nil {
+	if err := prepare(fsys, opts.Existing); err != nil {
 		return nil, err
 	}
 	lock, err := fsys.Lock()
@@ -76,7 +71,11 @@ func open(dir string, opts Options) (*Log, error) {
 	}
 	l := newLog(dir, opts)
 	l.lock = lock
-	if err := l.start(); err != nil {
+	err = l.start()
+	if err == nil {
+		err = l.settleIn()
+	}
+	if err != nil {
 		if l.active != nil {
 			l.active.file.Close()
 		}
@@ -85,6 +84,23 @@ func open(dir string, opts Options) (*Log, error) {
 	}
 	l.written = l.active.end
 	return l, nil
+}
+
+// prepare makes the directory, or with existing finds the log in it.
+func prepare(fsys fileSystem, existing bool) error {
+	if !existing {
+		if err := fsys.Make(); err != nil {
+			return err
+		}
+	}
+	names, err := fsys.List()
+	if missing := errors.Is(err, fs.ErrNotExist) || err == nil && !slices.ContainsFunc(names, isSegment); missing && existing {
+		return fmt.Errorf("no log here: %w: look for a wrong path, or make a new log by opening it once without Existing", fs.ErrNotExist)
+	}
+	if err != nil {
+		return err
+	}
+	return refuseForeign(names)
 }
 
 // refuseForeign refuses to make a log among other files.
@@ -105,6 +121,8 @@ func refuseForeign(names []string) error {
 	return nil
 }
 
+func isSegment(name string) bool { return segmentSeq(name) != 0 }
+
 // start reads the log that is there, or makes one, and gets it ready to be written to.
 func (l *Log) start() error {
 	names, err := l.fs.List()
@@ -118,7 +136,7 @@ func (l *Log) start() error {
 			}
 		}
 	}
-	if !slices.ContainsFunc(names, func(name string) bool { return segmentSeq(name) != 0 }) {
+	if !slices.ContainsFunc(names, isSegment) {
 		return l.create()
 	}
 	c, err := load(l.fs, l.dir, l.index)
@@ -231,6 +249,7 @@ type chainSegment struct {
 	segmentHeader
 	path string
 	file file
+	size int64
 	scan
 }
 
@@ -251,6 +270,7 @@ func load(fsys fileSystem, dir string, x *index) (*chain, error) {
 		if err != nil {
 			return nil, err
 		}
+		s.size = size
 		reader := scanner{file: s.file, path: s.path, seed: newSeeder(s.id, s.seq), size: size, str: str,
 			visit: func(r *record) error {
 				if r.kind == kindArchive {
@@ -437,7 +457,8 @@ func openReadOnly(dir string, fsys fileSystem) (*Log, error) {
 		if len(c.damages) > 0 {
 			l.damage = c.damages[0]
 		}
-		return l, nil
+		_, err = l.index.find(fsys, l.opts.now().UTC())
+		return l, err
 	}
 }
 

@@ -15,6 +15,9 @@ type Options struct {
 	Retention time.Duration
 	// SegmentSize is the size in bytes at which a new segment is begun, and compaction considered. Default 16 MiB, at least 4 KiB.
 	SegmentSize int64
+	// Existing refuses to make a log where there is none: with a wrong path an empty log would otherwise take every transaction of the right
+	// one for undecided. The error is then fs.ErrNotExist. Default: the log is made where there is none.
+	Existing bool
 
 	extent int64 // how far ahead of its end a segment is filled with zeros
 	fs     fileSystem

@@ -227,7 +227,7 @@ func brokenSharedLogs() map[string][]func() Harness {
 				}}
 		})},
 		"S1": {
-			named(func(m *SharedMemory, n *memoryMember) string { return "abcd" + n.mark[4:] }),
+			named(func(m *SharedMemory, n *memoryMember) string { return "a" + n.mark[1:] }),
 			named(func(m *SharedMemory, n *memoryMember) string { // the fourth member of every opening has the same
 				count := 0
 				for _, other := range m.members {
