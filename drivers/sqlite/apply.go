@@ -24,21 +24,18 @@ func (s session) apply(xid drivers.XID) (err error) {
 	if err := s.verify(rec); err != nil {
 		return err
 	}
-	ignore, err := s.number("PRAGMA ignore_check_constraints")
-	if err != nil {
-		return err
-	}
 	// The rows are final: nothing may fire, cascade or be checked again.
 	restore, err := s.bridge.raw()
 	if err != nil {
 		return err
 	}
+	ignore, err := s.number("PRAGMA ignore_check_constraints; PRAGMA ignore_check_constraints=1")
+	if err != nil {
+		return errors.Join(err, restore())
+	}
 	defer func() {
 		err = errors.Join(err, restore(), s.exec(fmt.Sprintf("PRAGMA ignore_check_constraints=%d", ignore)))
 	}()
-	if err := s.exec("PRAGMA ignore_check_constraints=1"); err != nil {
-		return err
-	}
 	for _, t := range rec.Tables {
 		if err := s.applyTable(t); err != nil {
 			return err

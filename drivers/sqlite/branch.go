@@ -32,6 +32,7 @@ type branch struct {
 	id      connID
 	xid     drivers.XID
 	turn    *turn // nil: it takes no write lock
+	set     settings
 	facts   *facts
 	opts    sql.TxOptions
 	state   branchState
@@ -87,7 +88,13 @@ func (b *branch) begin(ctx context.Context) error {
 	}
 	err := within(b.conn, func(s session) (err error) {
 		b.id = s.id
-		if b.facts, err = s.facts(); err != nil {
+		if !s.autocommit() {
+			return errors.New("the connection is in a transaction")
+		}
+		if b.set, err = s.settings(); err != nil {
+			return err
+		}
+		if b.facts, err = s.facts(b.set.journal); err != nil {
 			return err
 		}
 		return b.fit(s)
@@ -100,7 +107,7 @@ func (b *branch) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	return within(b.conn, func(s session) error {
+	return b.within(func(s session) error {
 		err := b.start(ctx, s)
 		if err != nil {
 			err = errors.Join(err, s.undo(), b.leave(s))
@@ -124,25 +131,24 @@ func (b *branch) start(ctx context.Context, s session) error {
 		}
 		return b.guard(s, guardReadOnly)
 	}
-	was, err := s.durable()
-	if err != nil {
+	if err := s.synchronous(b.set.synchronous, full); err != nil {
 		return err
 	}
-	b.restore = append(b.restore, func(s session) error { return s.synchronous(was) })
-	if err := s.lock(ctx); err != nil {
+	b.restore = append(b.restore, func(s session) error { return s.synchronous(b.set.synchronous, b.set.synchronous) })
+	if err := s.lock(ctx, b.set.timeout); err != nil {
 		return err
 	}
 	b.driver.step("locked")
-	if err := s.prepareFile(ctx, b.facts); err != nil {
+	if err := s.prepareFile(ctx, b.facts, b.set.timeout); err != nil {
 		return err
 	}
 	if err := b.unused(s); err != nil {
 		return err
 	}
+	if err := s.exec("SAVEPOINT " + savepoint); err != nil {
+		return err
+	}
 	if b.opts.ReadOnly {
-		if err := s.exec("SAVEPOINT " + savepoint); err != nil {
-			return err
-		}
 		return b.guard(s, guardReadOnly)
 	}
 	return b.startCapture(s)
@@ -150,33 +156,31 @@ func (b *branch) start(ctx context.Context, s session) error {
 
 // fit checks that the branch would see all that is done on the connection.
 func (b *branch) fit(s session) error {
-	if !s.autocommit() {
-		return errors.New("the connection is in a transaction")
-	}
-	if hasAuthorizer(s.raw) {
+	switch {
+	case hasAuthorizer(s.raw):
 		return fmt.Errorf("%w: the connection has an authorizer, whose place a branch needs: register none on this pool", drivers.ErrNotSupported)
-	}
-	if !s.triggersEnabled() {
+	case !s.triggersEnabled():
 		return fmt.Errorf("%w: triggers are turned off on the connection", drivers.ErrNotSupported)
+	case b.set.triggers > 0:
+		return fmt.Errorf("%w: the connection has temporary triggers: drop them", drivers.ErrNotSupported)
 	}
-	n, err := s.number("SELECT count(*) FROM temp.sqlite_schema WHERE type = 'trigger'")
-	if err == nil && n > 0 {
-		err = fmt.Errorf("%w: the connection has temporary triggers: drop them", drivers.ErrNotSupported)
-	}
-	return err
+	return nil
 }
 
 // unused checks that no branch is prepared in the file, and that this one's XID is new: what the file knows of an
 // XID must be about one branch.
 func (b *branch) unused(s session) error {
-	if err := s.inDoubt(b.facts.schema); err != nil {
+	rows, err := s.query("SELECT (SELECT xid FROM main._xa_prepared), (SELECT outcome FROM main._xa_outcome WHERE xid = ?1)", b.xid.String())
+	if err != nil {
 		return err
 	}
-	fate, err := s.fate(b.xid)
-	if err == nil && fate != "" {
-		err = fmt.Errorf("the XID was used before: its branch was %s", fate)
+	if xid := rows[0][0]; xid != nil {
+		return doubt(text(xid))
 	}
-	return err
+	if fate := rows[0][1]; fate != nil {
+		return fmt.Errorf("the XID was used before: its branch was %s", text(fate))
+	}
+	return nil
 }
 
 // inDoubt returns an errInDoubt while a branch is prepared in the file.
@@ -186,28 +190,25 @@ func (s session) inDoubt(sc *schema) error {
 	}
 	xid, err := s.value("SELECT xid FROM main._xa_prepared")
 	if err == nil && xid != nil {
-		err = fmt.Errorf("%w: %s: recovery must finish it first (see xa-recover)", errInDoubt, text(xid))
+		err = doubt(text(xid))
 	}
 	return err
 }
 
+func doubt(xid string) error {
+	return fmt.Errorf("%w: %s: recovery must finish it first (see xa-recover)", errInDoubt, xid)
+}
+
 // startCapture makes everything that the branch will change be captured.
 func (b *branch) startCapture(s session) error {
-	recursive, err := s.number("PRAGMA recursive_triggers")
-	if err != nil {
-		return err
-	}
 	c := b.facts.capture
-	if c == nil || b.facts.recursive != (recursive != 0) {
-		b.facts.recursive = recursive != 0
+	if c == nil || b.facts.recursive != b.set.recursive {
+		b.facts.recursive = b.set.recursive
 		c = newCapture(b.facts.schema, b.facts.recursive)
 		if err := s.writable(c.tables, c.writable); err != nil {
 			return err
 		}
 		b.facts.capture = c
-	}
-	if err := s.exec("SAVEPOINT " + savepoint); err != nil {
-		return err
 	}
 	// Made inside the savepoint, so that a rollback takes them away.
 	if c.create != "" {

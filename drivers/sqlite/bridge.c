@@ -99,6 +99,15 @@ xa_conn *xa_find(long long id) {
 	return c;
 }
 
+i64 xa_id_of(const void *db) {
+	pthread_mutex_lock(&conns_mu);
+	xa_conn *c = conns;
+	while (c && c->db != db) c = c->next;
+	i64 id = c ? c->id : 0;
+	pthread_mutex_unlock(&conns_mu);
+	return id;
+}
+
 int xa_alive(long long id) { return xa_find(id) != 0; }
 
 // ended notices that SQLite has rolled the branch back: it is then in autocommit mode, which a guarded

@@ -36,6 +36,9 @@ const (
 // connID numbers the connections of this process, and is never used again.
 type connID int64
 
+// connOf returns the number of the connection with SQLite's handle db; 0: there is none.
+func connOf(db unsafe.Pointer) connID { return connID(C.xa_id_of(db)) }
+
 // alive reports whether the connection is still open. It may be called at any time.
 func (id connID) alive() bool { return C.xa_alive(C.longlong(id)) != 0 }
 

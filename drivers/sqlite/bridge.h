@@ -40,6 +40,7 @@ typedef struct {
 } xa_report;
 
 int xa_register(void);
+long long xa_id_of(const void *db);
 int xa_alive(long long id);
 void xa_look(long long id, xa_report *out);
 

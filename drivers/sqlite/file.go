@@ -123,18 +123,14 @@ func (c *connections) of(id connID) *facts {
 }
 
 // facts returns what is known of the connection, once its file is fit for branches.
-func (s session) facts() (*facts, error) {
+func (s session) facts(journal string) (*facts, error) {
 	f := known.of(s.id)
 	path := s.raw.GetFilename("main")
 	if path == "" {
 		return nil, fmt.Errorf("%w: an in-memory or temporary database can't hold a prepared branch: use a file", drivers.ErrNotSupported)
 	}
-	mode, err := s.value("PRAGMA main.journal_mode")
-	if err != nil {
-		return nil, err
-	}
-	if text(mode) != "wal" {
-		return nil, fmt.Errorf("%w: the database's journal mode is %s: %s", drivers.ErrNotSupported, text(mode), walHint)
+	if journal != "wal" {
+		return nil, fmt.Errorf("%w: the database's journal mode is %s: %s", drivers.ErrNotSupported, journal, walHint)
 	}
 	if f.file == (fileID{}) {
 		f.file = identify(path)
@@ -172,7 +168,7 @@ func (s session) makeIdentity() (string, error) {
 
 // prepareFile makes what the file lacks to hold a prepared branch. It is called with the write lock held, and returns with it
 // held; what it made is committed by then.
-func (s session) prepareFile(ctx context.Context, f *facts) error {
+func (s session) prepareFile(ctx context.Context, f *facts, timeout int64) error {
 	for {
 		version, err := s.number("PRAGMA main.schema_version")
 		if err != nil {
@@ -206,7 +202,7 @@ func (s session) prepareFile(ctx context.Context, f *facts) error {
 		if err := s.exec("COMMIT"); err != nil {
 			return err
 		}
-		if err := s.lock(ctx); err != nil {
+		if err := s.lock(ctx, timeout); err != nil {
 			return err
 		}
 	}

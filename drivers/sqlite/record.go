@@ -160,22 +160,24 @@ type state struct {
 func headerPragmas() []string { return []string{"user_version", "application_id"} }
 
 func (s session) state(sequence bool) (st state, err error) {
+	var query strings.Builder
+	for _, name := range headerPragmas() {
+		query.WriteString("PRAGMA main." + name + ";")
+	}
 	if sequence {
 		st.sequence = [][]byte{}
-		rows, err := s.query("SELECT _xa_encode(rowid, name, seq) FROM main.sqlite_sequence ORDER BY rowid")
-		if err != nil {
-			return st, err
-		}
-		for _, r := range rows {
+		query.WriteString("SELECT _xa_encode(rowid, name, seq) FROM main.sqlite_sequence ORDER BY rowid")
+	}
+	rows, err := s.query(query.String())
+	if err != nil {
+		return st, err
+	}
+	for i, r := range rows {
+		if i < len(headerPragmas()) {
+			st.header = append(st.header, integer(r[0]))
+		} else {
 			st.sequence = append(st.sequence, blob(r[0]))
 		}
-	}
-	for _, name := range headerPragmas() {
-		n, err := s.number("PRAGMA main." + name)
-		if err != nil {
-			return st, err
-		}
-		st.header = append(st.header, n)
 	}
 	return st, nil
 }
@@ -210,20 +212,10 @@ func (s session) write(xid drivers.XID, rec record, tables []*table, rows []redo
 // forget removes the record and keeps its outcome, inside the current transaction. The last 1000 outcomes
 // are kept: they prove what became of a branch to those who ask again.
 func (s session) forget(xid drivers.XID, outcome string) error {
-	for _, step := range []struct {
-		sql  string
-		args []any
-	}{
-		{"DELETE FROM main._xa_prepared WHERE xid = ?", []any{xid.String()}},
-		{"DELETE FROM main._xa_redo", nil},
-		{"INSERT INTO main._xa_outcome(xid, outcome) VALUES (?, ?)", []any{xid.String(), outcome}},
-		{"DELETE FROM main._xa_outcome WHERE rowid <= (SELECT max(rowid) - 1000 FROM main._xa_outcome)", nil},
-	} {
-		if err := s.exec(step.sql, step.args...); err != nil {
-			return err
-		}
-	}
-	return nil
+	x := literal(xid.String())
+	return s.exec("DELETE FROM main._xa_prepared WHERE xid = " + x + "; DELETE FROM main._xa_redo;" +
+		"INSERT INTO main._xa_outcome(xid, outcome) VALUES (" + x + ", " + literal(outcome) + ");" +
+		"DELETE FROM main._xa_outcome WHERE rowid <= (SELECT max(rowid) - 1000 FROM main._xa_outcome)")
 }
 
 const (

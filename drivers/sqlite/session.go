@@ -40,24 +40,40 @@ func within(conn *sql.Conn, f func(s session) error) error {
 	})
 }
 
-// idOf asks a connection for its number, and so that the function that captures changes is in its place.
+// idOf returns a connection's number. It is looked up by SQLite's handle, which the Go driver keeps in an unexported field; where there is
+// no such field, the connection is asked.
 func idOf(raw *sqlite3.SQLiteConn) (connID, error) {
-	rows, err := raw.QueryContext(context.Background(), "SELECT char('xasql')", nil)
-	if err == nil {
-		defer rows.Close()
-		row := make([]sqldriver.Value, 1)
-		if err = rows.Next(row); err == nil {
-			if id, ok := row[0].(int64); ok {
-				return connID(id), nil
-			}
-			return 0, errors.New("the connection was opened before package sqlite was initialised, or on another copy of SQLite, or the application has registered a function named char")
+	if f := reflect.ValueOf(raw).Elem().FieldByName("db"); f.IsValid() && f.Kind() == reflect.Pointer {
+		if id := connOf(f.UnsafePointer()); id != 0 {
+			return id, nil
 		}
 	}
+	rows, err := raw.QueryContext(context.Background(), "SELECT "+whoAmI, nil)
 	if isRefused(err) {
-		err = errors.New("the connection carries an unfinished branch: it must be discarded, not pooled")
+		return 0, errUnfinished
 	}
-	return 0, err
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	row := make([]sqldriver.Value, 1)
+	if err := rows.Next(row); err != nil {
+		return 0, err
+	}
+	id, ok := row[0].(int64)
+	if !ok {
+		return 0, errForeign
+	}
+	return connID(id), nil
 }
+
+// whoAmI is the connection's number, where the function that captures changes is in its place.
+const whoAmI = "char('xasql')"
+
+var (
+	errForeign    = errors.New("the connection was opened before package sqlite was initialised, or on another copy of SQLite, or the application has registered a function named char")
+	errUnfinished = errors.New("the connection carries an unfinished branch: it must be discarded, not pooled")
+)
 
 // onRaw calls f with the driver's connection.
 func onRaw(conn *sql.Conn, f func(raw *sqlite3.SQLiteConn) error) error {
@@ -130,9 +146,9 @@ func blob(v any) []byte {
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 func literal(s string) string  { return `'` + strings.ReplaceAll(s, `'`, `''`) + `'` }
 
-// lock begins a transaction that holds the file's write lock.
-func (s session) lock(ctx context.Context) error {
-	return s.patiently(ctx, func() error { return s.exec("BEGIN IMMEDIATE") })
+// lock begins a transaction that holds the file's write lock. timeout is the connection's own, which is left as it was.
+func (s session) lock(ctx context.Context, timeout int64) error {
+	return s.withPatience(ctx, timeout, func() error { return s.exec("BEGIN IMMEDIATE") })
 }
 
 // patiently calls f until the file is not busy, or until ctx ends. SQLite's own wait knows no context, and
@@ -142,6 +158,10 @@ func (s session) patiently(ctx context.Context, f func() error) error {
 	if err != nil {
 		return err
 	}
+	return s.withPatience(ctx, timeout, f)
+}
+
+func (s session) withPatience(ctx context.Context, timeout int64, f func() error) error {
 	s.busyTimeout(0)
 	defer s.busyTimeout(timeout)
 	var busy error
@@ -171,14 +191,54 @@ func (s session) undo() error {
 	return s.exec("ROLLBACK")
 }
 
+// settings are those of a connection that a branch needs to know, or to change.
+type settings struct {
+	journal     string
+	synchronous int64
+	timeout     int64 // SQLite's own, in milliseconds
+	recursive   bool
+	triggers    int64 // temporary ones
+}
+
+// settings reads them all in one go.
+func (s session) settings() (settings, error) {
+	rows, err := s.query("PRAGMA main.journal_mode; PRAGMA main.synchronous; PRAGMA busy_timeout; PRAGMA recursive_triggers; " +
+		"SELECT count(*), " + whoAmI + " FROM temp.sqlite_schema WHERE type = 'trigger'")
+	if isRefused(err) {
+		err = errUnfinished
+	}
+	if err != nil {
+		return settings{}, err
+	}
+	if id, ok := rows[4][1].(int64); !ok || connID(id) != s.id {
+		return settings{}, errForeign
+	}
+	return settings{journal: text(rows[0][0]), synchronous: integer(rows[1][0]), timeout: integer(rows[2][0]), recursive: integer(rows[3][0]) != 0, triggers: integer(rows[4][0])}, nil
+}
+
+// full is the setting of synchronous under which a commit survives a loss of power. The Go driver's default for WAL files is
+// less.
+const full = 2
+
+// synchronous sets it, outside of a transaction; more than full is left as it is.
+func (s session) synchronous(was, want int64) error {
+	if was >= full {
+		return nil
+	}
+	return s.exec(fmt.Sprintf("PRAGMA main.synchronous=%d", want))
+}
+
 // transact runs f in a transaction that holds the write lock, and that is durable when transact returns nil.
 func (s session) transact(ctx context.Context, f func() error) (err error) {
-	was, err := s.durable()
+	set, err := s.settings()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.synchronous(was)) }()
-	if err := s.lock(ctx); err != nil {
+	if err := s.synchronous(set.synchronous, full); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.synchronous(set.synchronous, set.synchronous)) }()
+	if err := s.lock(ctx, set.timeout); err != nil {
 		return err
 	}
 	if err := f(); err != nil {
@@ -188,27 +248,6 @@ func (s session) transact(ctx context.Context, f func() error) (err error) {
 		return errors.Join(err, s.undo())
 	}
 	return nil
-}
-
-// full is the setting of synchronous under which a commit survives a loss of power. The Go driver's default for WAL files is
-// less.
-const full = 2
-
-// durable makes commits survive a loss of power, and returns the setting that was. It must be called outside of a transaction.
-func (s session) durable() (was int64, err error) {
-	was, err = s.number("PRAGMA main.synchronous")
-	if err != nil || was >= full {
-		return full, err
-	}
-	return was, s.exec(fmt.Sprintf("PRAGMA main.synchronous=%d", full))
-}
-
-// synchronous puts back what durable has changed.
-func (s session) synchronous(was int64) error {
-	if was >= full {
-		return nil
-	}
-	return s.exec(fmt.Sprintf("PRAGMA main.synchronous=%d", was))
 }
 
 // hasAuthorizer reports whether the application has registered an authorizer on the connection. A branch needs that
