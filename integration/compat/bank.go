@@ -3,6 +3,10 @@ package compat
 import (
 	"context"
 	"database/sql"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/xasql/xasql/xa"
 )
 
 // Bank is a library's application as this package sees it: accounts and their entries in one database. Its tables are accounts (id, balance)
@@ -19,8 +23,15 @@ type Bank interface {
 	Statement(ctx context.Context, account string) (balance int64, entries []string, err error)
 }
 
-// New makes a library's bank on a handle of that engine: engines.Postgres, engines.MySQL, engines.MariaDB or SQLite.
-type New func(db *sql.DB, engine string) (Bank, error)
+// Library makes the banks of one library.
+type Library struct {
+	// Name tells the libraries of one test binary apart.
+	Name string
+	// OnHandle makes a bank on the manager's handle of a database of that engine: engines.Postgres, engines.MySQL or SQLite.
+	OnHandle func(db *sql.DB, engine string) (Bank, error)
+	// OnPool, if set, makes the bank of a PostgreSQL database instead, on the native pool that is the resource's own.
+	OnPool func(pool *pgxpool.Pool, m *xa.Manager, resource string) (Bank, error)
+}
 
 // initial is the balance that every account begins with.
 const initial = 1000

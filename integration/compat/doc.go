@@ -11,11 +11,14 @@
 //
 // This package is what they share: [Run] opens two databases, wraps them in an xa.Manager, makes a bank on each
 // Manager.DB, and transfers money from one to the other: with a commit, a rollback by an error of the caller's, a rollback by the library's own
-// transaction, and killed before and after the decision. [Pair] is for what one library alone has.
+// transaction, and killed before and after the decision. [Each] is for what one library alone has.
 //
-// One library's tests run by
+// One library's tests, or all of them on servers that are started once, run by
 //
 //	go -C integration/compat test ./gorm
+//	go -C integration/compat test .
+//
+// After a change to a schema or a query of sqlc's or ent's, generate.sh makes their code again; generate.sh -check tells whether it is stale.
 //
 // The servers are those of package engines: see there for what happens without them.
 package compat

@@ -20,12 +20,15 @@ type Banks struct {
 	s        *scenario
 }
 
-// Each runs a test on each engine. Whatever the test does is to be the same in both banks, so that it is committed in two phases.
-func Each(t *testing.T, open New, test func(t *testing.T, b *Banks)) {
-	for _, engine := range Engines {
+// Each runs a test on each of the engines. Whatever the test does is to be the same in both banks, so that it is committed in two phases.
+func Each(t *testing.T, lib Library, test func(t *testing.T, b *Banks)) { On(t, Engines, lib, test) }
+
+// On is Each for these engines.
+func On(t *testing.T, engines []string, lib Library, test func(t *testing.T, b *Banks)) {
+	for _, engine := range engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			s := newScenario(t, NewPair(t, engine, engine), open)
+			s := newScenario(t, newPair(t, [2]string{engine, engine}), lib)
 			test(t, &Banks{App: s.App, Engine: engine, Accounts: accounts, s: s})
 			s.stop(t)
 		})

@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -23,8 +23,9 @@ const childEnv = "XA_COMPAT_CHILD"
 
 // child is what the application that is killed has to know.
 type child struct {
-	Pair  Pair
-	Point point
+	Pair    Pair
+	Library string
+	Point   point
 }
 
 // point is where the application is killed.
@@ -36,7 +37,8 @@ const (
 )
 
 // Main runs the tests, or, in the child process that a test has started, the application that is killed. TestMain calls it.
-func Main(m *testing.M, open New) {
+// libs are all those that the tests use.
+func Main(m *testing.M, libs ...Library) {
 	text := os.Getenv(childEnv)
 	if text == "" {
 		engines.Main(m)
@@ -44,14 +46,15 @@ func Main(m *testing.M, open New) {
 	var c child
 	err := json.Unmarshal([]byte(text), &c)
 	if err == nil {
-		err = c.run(context.Background(), open)
+		i := slices.IndexFunc(libs, func(lib Library) bool { return lib.Name == c.Library })
+		err = c.run(context.Background(), libs[i])
 	}
 	fmt.Fprintln(os.Stderr, "the application that should be killed has ended:", err)
 	os.Exit(1)
 }
 
 // run makes a transfer, and never comes to its end.
-func (c child) run(ctx context.Context, open New) error {
+func (c child) run(ctx context.Context, lib Library) error {
 	kill := func(xa.TxEvent) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {} // what is to be killed does nothing more
@@ -63,21 +66,18 @@ func (c child) run(ctx context.Context, open New) error {
 	case decided:
 		trace.DecideDone = kill
 	}
-	app, err := c.Pair.start(ctx, trace)
+	app, err := c.Pair.start(ctx, lib, trace)
 	if err != nil {
 		return err
 	}
-	s := scenario{App: app, pair: c.Pair, open: open}
-	if err := s.makeBanks(); err != nil {
-		return err
-	}
+	s := scenario{App: app}
 	return s.transfer(ctx, string(c.Point), 10, nil)
 }
 
 // kill lets the application die between prepare and commit, recovers, and checks that both banks have the transfer, if it was
 // decided, or neither; and that the next application works.
 func (s *scenario) kill(t *testing.T, at point) {
-	s.pair.die(t, at)
+	s.die(t, at)
 	report := s.pair.resolve(t)
 	want := recovery.RolledBack
 	if at == decided {
@@ -99,9 +99,9 @@ func (s *scenario) kill(t *testing.T, at point) {
 }
 
 // die runs the application in a process of its own until it is killed.
-func (p Pair) die(t *testing.T, at point) {
+func (s *scenario) die(t *testing.T, at point) {
 	t.Helper()
-	text, err := json.Marshal(child{Pair: p, Point: at})
+	text, err := json.Marshal(child{Pair: s.pair, Library: s.lib.Name, Point: at})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func (p Pair) resolve(t *testing.T) recovery.Report {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	r := recovery.Resolver{Log: log, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	r := recovery.Resolver{Log: log, Logger: slog.New(slog.DiscardHandler)}
 	for i, d := range p.Databases {
 		pool, err := d.Pool()
 		if err != nil {

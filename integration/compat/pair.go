@@ -3,12 +3,14 @@ package compat
 import (
 	"context"
 	"database/sql"
-	"io"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/mattn/go-sqlite3"
 
 	"github.com/xasql/xasql/drivers"
@@ -38,8 +40,8 @@ type Database struct {
 	URL    string // as engines.Open takes it; sqlite:PATH
 }
 
-// NewPair makes two empty databases of these engines, which may be the same. Without the servers the test is skipped.
-func NewPair(t *testing.T, kinds ...string) Pair {
+// newPair makes two empty databases of these engines, which may be the same. Without the servers the test is skipped.
+func newPair(t *testing.T, kinds [2]string) Pair {
 	t.Helper()
 	dir := t.TempDir()
 	p := Pair{Log: filepath.Join(dir, "log")}
@@ -54,12 +56,17 @@ func newDatabase(t *testing.T, kind, file string) Database {
 	if kind == SQLite {
 		return Database{kind, "sqlite:" + file}
 	}
-	all := engines.Of(kind)
-	url := all[len(all)-1].Server(t).NewDatabase(t)
+	url := newest(kind).Server(t).NewDatabase(t)
 	if kind != engines.Postgres {
 		url += "?parseTime=true" // as all of the libraries ask for
 	}
 	return Database{kind, url}
+}
+
+// newest returns the engine of that kind that the libraries are shown on.
+func newest(kind string) engines.Engine {
+	all := engines.Of(kind)
+	return all[len(all)-1]
 }
 
 // Pool opens a pool as the application does.
@@ -82,46 +89,59 @@ func (d Database) Driver() drivers.Driver {
 	}
 }
 
-// App is a running application: the manager over a pair's databases, and its pools.
+// App is a running application: the manager over a pair's databases, its pools, and a bank in each.
 type App struct {
 	Manager *xa.Manager
 	Pools   [2]*sql.DB
+	native  [2]*pgxpool.Pool // under a pool, where the library wants it
+	banks   [2]Bank
 	log     *filelog.Log
 }
 
 // start starts an application. The caller stops it.
-func (p Pair) start(ctx context.Context, trace *xa.Trace) (*App, error) {
+func (p Pair) start(ctx context.Context, lib Library, trace *xa.Trace) (*App, error) {
 	a := &App{}
-	cfg := xa.Config{Trace: trace, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	cfg := xa.Config{Trace: trace, Logger: slog.New(slog.DiscardHandler)}
 	for i, d := range p.Databases {
-		pool, err := d.Pool()
-		if err != nil {
+		if err := a.openPool(ctx, i, d, lib); err != nil {
 			return nil, err
 		}
-		a.Pools[i] = pool
-		cfg.Resources = append(cfg.Resources, xa.Resource{Name: names[i], DB: pool, Driver: d.Driver()})
+		cfg.Resources = append(cfg.Resources, xa.Resource{Name: names[i], DB: a.Pools[i], Driver: d.Driver()})
 	}
 	var err error
 	if a.log, err = filelog.Open(p.Log, nil); err != nil {
 		return nil, err
 	}
 	cfg.Log = a.log
-	a.Manager, err = xa.Open(ctx, cfg)
-	return a, err
-}
-
-// Start starts an application on the pair. It is stopped when the test ends, and then fails the test if anything is in
-// doubt or any connection is in use.
-func (p Pair) Start(t *testing.T) *App {
-	t.Helper()
-	a, err := p.start(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
+	if a.Manager, err = xa.Open(ctx, cfg); err != nil {
+		return nil, err
 	}
-	t.Cleanup(func() { a.stop(t) })
-	return a
+	for i, d := range p.Databases {
+		if pool := a.native[i]; pool != nil {
+			a.banks[i], err = lib.OnPool(pool, a.Manager, names[i])
+		} else {
+			a.banks[i], err = lib.OnHandle(a.DB(i), d.Engine)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", names[i], err)
+		}
+	}
+	return a, nil
 }
 
+func (a *App) openPool(ctx context.Context, i int, d Database, lib Library) (err error) {
+	if lib.OnPool == nil || d.Engine != engines.Postgres {
+		a.Pools[i], err = d.Pool()
+		return err
+	}
+	if a.native[i], err = pgxpool.New(ctx, d.URL); err != nil {
+		return err
+	}
+	a.Pools[i] = stdlib.OpenDBFromPool(a.native[i])
+	return nil
+}
+
+// stop ends the application, and fails the test if anything is in doubt or any connection is in use.
 func (a *App) stop(t *testing.T) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -142,6 +162,15 @@ func (a *App) stop(t *testing.T) {
 		if err := pool.Close(); err != nil {
 			t.Errorf("close pool: %v", err)
 		}
+	}
+	for _, pool := range a.native {
+		if pool == nil {
+			continue
+		}
+		if n := pool.Stat().AcquiredConns(); n > 0 {
+			t.Fatalf("%d connections of the native pool are in use after the end", n) // its Close would wait for them
+		}
+		pool.Close()
 	}
 	if err := a.log.Close(); err != nil {
 		t.Errorf("close log: %v", err)

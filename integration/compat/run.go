@@ -12,8 +12,8 @@ import (
 	"github.com/xasql/xasql/xa"
 )
 
-// pairs are the engines of the two databases.
-var pairs = [][2]string{
+// Pairs are the engines of the two databases.
+var Pairs = [][2]string{
 	{engines.Postgres, engines.Postgres},
 	{engines.MySQL, engines.MySQL},
 	{SQLite, SQLite},
@@ -22,12 +22,15 @@ var pairs = [][2]string{
 	{SQLite, engines.Postgres},
 }
 
-// Run shows that a library's bank takes part in global transactions, on every pair of engines.
-func Run(t *testing.T, open New) {
-	for _, kinds := range pairs {
-		t.Run(kinds[0]+"+"+kinds[1], func(t *testing.T) {
+// Run shows that a library's bank takes part in global transactions, on these pairs of engines. None: on all of [Pairs].
+func Run(t *testing.T, lib Library, pairs ...[2]string) {
+	if len(pairs) == 0 {
+		pairs = Pairs
+	}
+	for _, engines := range pairs {
+		t.Run(engines[0]+"+"+engines[1], func(t *testing.T) {
 			t.Parallel()
-			s := newScenario(t, NewPair(t, kinds[:]...), open)
+			s := newScenario(t, newPair(t, engines), lib)
 			t.Run("outside", s.outside)
 			t.Run("commit", s.commit)
 			t.Run("rolled back by an error", s.rolledBackByAnError)
@@ -42,10 +45,9 @@ func Run(t *testing.T, open New) {
 // scenario is an application with two banks, and what they should hold.
 type scenario struct {
 	*App
-	pair  Pair
-	open  New
-	banks [2]Bank
-	want  state
+	pair Pair
+	lib  Library
+	want state
 }
 
 // state is what both databases hold.
@@ -58,9 +60,9 @@ type state struct {
 var accounts = [2]string{"alice", "bob"}
 
 // newScenario starts the application, and makes its tables and accounts, outside of any global transaction.
-func newScenario(t *testing.T, p Pair, open New) *scenario {
+func newScenario(t *testing.T, p Pair, lib Library) *scenario {
 	t.Helper()
-	s := &scenario{pair: p, open: open, want: state{balances: [2]int64{initial, initial}}}
+	s := &scenario{pair: p, lib: lib, want: state{balances: [2]int64{initial, initial}}}
 	s.start(t)
 	for i, bank := range s.banks {
 		if err := bank.Migrate(t.Context()); err != nil {
@@ -78,23 +80,9 @@ func newScenario(t *testing.T, p Pair, open New) *scenario {
 func (s *scenario) start(t *testing.T) {
 	t.Helper()
 	var err error
-	if s.App, err = s.pair.start(t.Context(), nil); err == nil {
-		err = s.makeBanks()
-	}
-	if err != nil {
+	if s.App, err = s.pair.start(t.Context(), s.lib, nil); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// makeBanks makes a bank on each of the manager's handles.
-func (s *scenario) makeBanks() error {
-	for i, d := range s.pair.Databases {
-		var err error
-		if s.banks[i], err = s.open(s.DB(i), d.Engine); err != nil {
-			return fmt.Errorf("%s: %w", names[i], err)
-		}
-	}
-	return nil
 }
 
 // transfer is what an application does with two banks: it moves money from the first to the second, and then does something

@@ -14,7 +14,9 @@ import (
 	"github.com/xasql/xasql/integration/engines"
 )
 
-func TestMain(m *testing.M) { compat.Main(m, open) }
+func TestMain(m *testing.M) { compat.Main(m, library) }
+
+var library = compat.Library{OnHandle: open}
 
 // open is all that an application changes: bun takes the manager's handle where it took a pool.
 func open(db *sql.DB, engine string) (compat.Bank, error) {
@@ -32,4 +34,4 @@ func dialect(engine string) schema.Dialect {
 	}
 }
 
-func TestBankTakesPartUnchanged(t *testing.T) { compat.Run(t, open) }
+func TestBankTakesPartUnchanged(t *testing.T) { compat.Run(t, library) }

@@ -16,7 +16,7 @@ var _ bun.IConn = (*xa.Branch)(nil)
 
 // What bun's nested transactions undo by its savepoints is undone, and the rest is committed.
 func TestNestedTransactionIsRolledBackAlone(t *testing.T) {
-	compat.Each(t, open, func(t *testing.T, b *compat.Banks) {
+	compat.Each(t, library, func(t *testing.T, b *compat.Banks) {
 		err := b.Do(t.Context(), func(ctx context.Context, _ *xa.Tx, i int) error {
 			bank := New(bun.NewDB(b.DB(i), dialect(b.Engine)))
 			booked, err := bank.PostMany(ctx, b.Accounts[i], map[string]int64{"a": 10, "too much": -5000, "b": 20})
@@ -34,7 +34,7 @@ func TestNestedTransactionIsRolledBackAlone(t *testing.T) {
 
 // A branch is a bun.IConn: queries made on the plain handle run in it by Conn.
 func TestBranchIsAnIConn(t *testing.T) {
-	compat.Each(t, open, func(t *testing.T, b *compat.Banks) {
+	compat.Each(t, library, func(t *testing.T, b *compat.Banks) {
 		post := func(then error) error {
 			return b.Do(t.Context(), func(ctx context.Context, tx *xa.Tx, i int) error {
 				db := bun.NewDB(b.Pools[i], dialect(b.Engine))
@@ -65,7 +65,7 @@ func TestBranchIsAnIConn(t *testing.T) {
 
 // bun's own Conn, raw queries, prepared statements, and bulk inserts.
 func TestConnectionAndStatementsOfTheHandle(t *testing.T) {
-	compat.Each(t, open, func(t *testing.T, b *compat.Banks) {
+	compat.Each(t, library, func(t *testing.T, b *compat.Banks) {
 		err := b.Do(t.Context(), func(ctx context.Context, _ *xa.Tx, i int) error {
 			db := bun.NewDB(b.DB(i), dialect(b.Engine))
 			conn, err := db.Conn(ctx)

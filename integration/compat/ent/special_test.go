@@ -21,7 +21,7 @@ func client(db *sql.DB, engine string) *generated.Client {
 
 // ent's hooks, of mutations and of its transaction, run inside a global transaction as they do outside.
 func TestHooksRunInside(t *testing.T) {
-	compat.Each(t, open, func(t *testing.T, b *compat.Banks) {
+	compat.Each(t, library, func(t *testing.T, b *compat.Banks) {
 		var mutations, commits, rollbacks int
 		count := func(n *int) generated.Hook {
 			return func(next generated.Mutator) generated.Mutator {
@@ -70,7 +70,7 @@ func TestHooksRunInside(t *testing.T) {
 
 // Bulk creation, upserting reads, edges and aggregation, without a transaction of ent's own.
 func TestClientJoinsWithoutTx(t *testing.T) {
-	compat.Each(t, open, func(t *testing.T, b *compat.Banks) {
+	compat.Each(t, library, func(t *testing.T, b *compat.Banks) {
 		err := b.Do(t.Context(), func(ctx context.Context, _ *xa.Tx, i int) error {
 			c := client(b.DB(i), b.Engine)
 			var creates []*generated.EntryCreate

@@ -14,14 +14,22 @@ import (
 	"github.com/xasql/xasql/integration/engines"
 )
 
-func TestMain(m *testing.M) { compat.Main(m, open) }
+func TestMain(m *testing.M) { compat.Main(m, library, prepareStmt, skipDefaultTransaction) }
 
-// open is all that an application changes: GORM takes the manager's handle where it took a pool.
-func open(db *sql.DB, engine string) (compat.Bank, error) {
-	return openWith(db, engine, gorm.Config{})
+var (
+	library                = configured("default", gorm.Config{})
+	prepareStmt            = configured("PrepareStmt", gorm.Config{PrepareStmt: true})
+	skipDefaultTransaction = configured("SkipDefaultTransaction", gorm.Config{SkipDefaultTransaction: true})
+)
+
+func configured(name string, config gorm.Config) compat.Library {
+	return compat.Library{Name: name, OnHandle: func(db *sql.DB, engine string) (compat.Bank, error) {
+		return open(db, engine, config)
+	}}
 }
 
-func openWith(conn gorm.ConnPool, engine string, config gorm.Config) (*Bank, error) {
+// open is all that an application changes: GORM takes the manager's handle where it took a pool.
+func open(conn gorm.ConnPool, engine string, config gorm.Config) (*Bank, error) {
 	config.Logger = logger.Discard
 	db, err := gorm.Open(dialector(conn, engine), &config)
 	if err != nil {
@@ -41,18 +49,17 @@ func dialector(conn gorm.ConnPool, engine string) gorm.Dialector {
 	}
 }
 
-func TestBankTakesPartUnchanged(t *testing.T) { compat.Run(t, open) }
+func TestBankTakesPartUnchanged(t *testing.T) { compat.Run(t, library) }
 
 // GORM's own cache of prepared statements outlives transactions: statements are prepared on the handle before, and used inside.
 func TestBankTakesPartWithPreparedStatements(t *testing.T) {
-	compat.Run(t, func(db *sql.DB, engine string) (compat.Bank, error) {
-		return openWith(db, engine, gorm.Config{PrepareStmt: true})
-	})
+	compat.Run(t, prepareStmt, somePairs...)
 }
 
 // Without GORM's own transactions around single statements.
 func TestBankTakesPartWithoutDefaultTransactions(t *testing.T) {
-	compat.Run(t, func(db *sql.DB, engine string) (compat.Bank, error) {
-		return openWith(db, engine, gorm.Config{SkipDefaultTransaction: true})
-	})
+	compat.Run(t, skipDefaultTransaction, somePairs...)
 }
+
+// somePairs have each engine once.
+var somePairs = [][2]string{{engines.Postgres, engines.MySQL}, {compat.SQLite, compat.SQLite}}

@@ -14,12 +14,11 @@ import (
 
 // What GORM's nested transactions undo by its savepoints is undone, and the rest is committed.
 func TestNestedTransactionIsRolledBackAlone(t *testing.T) {
-	for name, config := range map[string]gorm.Config{"plain": {}, "PrepareStmt": {PrepareStmt: true}} {
+	for name, config := range map[string]gorm.Config{"default": {}, "PrepareStmt": {PrepareStmt: true}} {
 		t.Run(name, func(t *testing.T) {
-			open := func(db *sql.DB, engine string) (compat.Bank, error) { return openWith(db, engine, config) }
-			compat.Each(t, open, func(t *testing.T, b *compat.Banks) {
+			compat.Each(t, configured(name, config), func(t *testing.T, b *compat.Banks) {
 				err := b.Do(t.Context(), func(ctx context.Context, _ *xa.Tx, i int) error {
-					bank, err := openWith(b.DB(i), b.Engine, config)
+					bank, err := open(b.DB(i), b.Engine, config)
 					if err != nil {
 						return err
 					}
@@ -40,7 +39,7 @@ func TestNestedTransactionIsRolledBackAlone(t *testing.T) {
 
 // A branch is a gorm.ConnPool: a GORM handle on it is for one global transaction, and begins none of its own.
 func TestBranchIsAConnPool(t *testing.T) {
-	compat.Each(t, open, func(t *testing.T, b *compat.Banks) {
+	compat.Each(t, library, func(t *testing.T, b *compat.Banks) {
 		post := func(then error) error {
 			return b.Do(t.Context(), func(ctx context.Context, tx *xa.Tx, i int) error {
 				db, err := gorm.Open(dialector(b.Branch(ctx, t, tx, i), b.Engine), &gorm.Config{})
@@ -73,9 +72,9 @@ func TestBranchIsAConnPool(t *testing.T) {
 
 // Begin, Commit, Rollback, SavePoint and RollbackTo as called by hand; batches and rows as well.
 func TestTransactionByHand(t *testing.T) {
-	compat.Each(t, open, func(t *testing.T, b *compat.Banks) {
+	compat.Each(t, library, func(t *testing.T, b *compat.Banks) {
 		err := b.Do(t.Context(), func(ctx context.Context, _ *xa.Tx, i int) error {
-			bank, err := openWith(b.DB(i), b.Engine, gorm.Config{})
+			bank, err := open(b.DB(i), b.Engine, gorm.Config{})
 			if err != nil {
 				return err
 			}
@@ -125,7 +124,7 @@ func TestTransactionByHand(t *testing.T) {
 		b.Want(t, 0, "1", "3")
 
 		err = b.Do(t.Context(), func(ctx context.Context, _ *xa.Tx, i int) error {
-			bank, err := openWith(b.DB(i), b.Engine, gorm.Config{})
+			bank, err := open(b.DB(i), b.Engine, gorm.Config{})
 			if err != nil {
 				return err
 			}

@@ -11,7 +11,9 @@ import (
 	"github.com/xasql/xasql/integration/engines"
 )
 
-func TestMain(m *testing.M) { compat.Main(m, open) }
+func TestMain(m *testing.M) { compat.Main(m, library) }
+
+var library = compat.Library{OnHandle: open}
 
 // open is all that an application changes: the generated code takes the manager's handle where it took a pool.
 func open(db *sql.DB, engine string) (compat.Bank, error) {
@@ -25,4 +27,4 @@ func open(db *sql.DB, engine string) (compat.Bank, error) {
 	}
 }
 
-func TestBankTakesPartUnchanged(t *testing.T) { compat.Run(t, open) }
+func TestBankTakesPartUnchanged(t *testing.T) { compat.Run(t, library) }

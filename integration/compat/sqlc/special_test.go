@@ -16,7 +16,7 @@ import (
 
 // A branch is the DBTX of generated code, and a *sql.Tx of the handle is too.
 func TestBranchIsADBTX(t *testing.T) {
-	compat.Each(t, open, func(t *testing.T, b *compat.Banks) {
+	compat.Each(t, library, func(t *testing.T, b *compat.Banks) {
 		post := func(then error) error {
 			return b.Do(t.Context(), func(ctx context.Context, tx *xa.Tx, i int) error {
 				branch := b.Branch(ctx, t, tx, i)
@@ -46,7 +46,7 @@ func TestBranchIsADBTX(t *testing.T) {
 
 // sqlc's prepared queries are prepared once, when the application starts, and used inside every transaction.
 func TestBankTakesPartWithPreparedQueries(t *testing.T) {
-	compat.Each(t, open, func(t *testing.T, b *compat.Banks) {
+	compat.Each(t, library, func(t *testing.T, b *compat.Banks) {
 		var q [2]Querier
 		for i := range q {
 			var err error

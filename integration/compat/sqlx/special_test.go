@@ -15,7 +15,7 @@ import (
 
 // An extended handle and an extended connection, statements prepared before the global transaction and used inside, and named ones.
 func TestStatementsPreparedBeforeRunInside(t *testing.T) {
-	compat.Each(t, open, func(t *testing.T, b *compat.Banks) {
+	compat.Each(t, library, func(t *testing.T, b *compat.Banks) {
 		var insert [2]*sqlx.NamedStmt
 		var balance [2]*sqlx.Stmt
 		var handles [2]*sqlx.DB
@@ -66,7 +66,7 @@ func TestStatementsPreparedBeforeRunInside(t *testing.T) {
 
 // A *sqlx.Tx runs statements that were prepared on the handle, and a *sqlx.Conn joins as well.
 func TestTxAndConnOfSqlx(t *testing.T) {
-	compat.Each(t, open, func(t *testing.T, b *compat.Banks) {
+	compat.Each(t, library, func(t *testing.T, b *compat.Banks) {
 		err := b.Do(t.Context(), func(ctx context.Context, _ *xa.Tx, i int) error {
 			db := sqlx.NewDb(b.DB(i), driverName(b.Engine))
 			stmt, err := db.PreparexContext(ctx, db.Rebind("INSERT INTO entries (id, account_id, amount, created_at) VALUES (?, ?, 0, '2026-01-02 03:04:05')"))
