@@ -185,6 +185,8 @@ type archiveCursor struct {
 	block block
 	last  []byte
 	seen  int64
+	valid int64 // bytes
+	over  bool  // nothing more can be read
 	sums  uint32
 }
 
@@ -198,7 +200,7 @@ func (c *archiveCursor) next() (archived, error) {
 			e, err = c.block.next()
 		}
 		switch {
-		case err == nil && c.seen > 0 && string(e.id) <= string(c.last), err == nil && c.seen == 0 && string(e.id) != c.min:
+		case err == nil && c.seen > 0 && string(e.id) <= string(c.last), err == nil && c.seen == 0 && c.at == 1 && string(e.id) != c.min:
 			err = fmt.Errorf("%q comes after %q, and the first should be %q", e.id, c.last, c.min)
 			fallthrough
 		case err != nil && err != io.EOF:
@@ -209,6 +211,7 @@ func (c *archiveCursor) next() (archived, error) {
 			c.last = append(c.last[:0], e.id...)
 			return e, nil
 		case c.at == c.blocks:
+			c.over = true
 			return e, c.end()
 		}
 		if err := c.advance(); err != nil {
@@ -233,7 +236,7 @@ func (c *archiveCursor) advance() error {
 		}
 		c.chunk = c.buf[:int64(got)/c.blockSize*c.blockSize]
 		if len(c.chunk) == 0 {
-			c.at = c.blocks
+			c.over = true
 			return c.damage(off, errors.New("the file ends within a block"))
 		}
 	}
@@ -244,6 +247,7 @@ func (c *archiveCursor) advance() error {
 	if c.block, err = newBlock(b, c.seed, off); err != nil {
 		return c.damage(off, err)
 	}
+	c.valid += c.blockSize
 	return nil
 }
 

@@ -49,9 +49,6 @@ func (l *Log) commit(b *batch) error {
 		l.lead(b)
 	default:
 		<-b.lead
-		// Those whom the last batch has just released are about to decide again: let them come along. Otherwise
-		// they and the others would take turns, and each sync would carry half.
-		runtime.Gosched()
 		l.lead(b)
 	}
 	err := b.err
@@ -77,6 +74,11 @@ func (l *Log) lead(b *batch) {
 	} else {
 		attempted, err := l.write(b.roll, b.settles, b.records)
 		l.conclude(b, attempted, err)
+	}
+	if b.members.Load() > 1 {
+		// Those who have just been released are about to decide again: let them come along. Otherwise they and those who wait now
+		// would take turns, and each sync would carry half.
+		runtime.Gosched()
 	}
 	l.handOver()
 }

@@ -22,11 +22,28 @@ type told struct {
 	settled    map[string]bool
 	identities map[string]string
 	maybe      map[string]string // Register that failed
+
+	retention time.Duration
+	now       time.Time
+	settledAt map[string]time.Time
+	wrong     []string // answers
 }
 
-func newTold() *told {
+func newTold(retention time.Duration) *told {
 	return &told{outcome: map[string]txlog.Outcome{}, never: map[string]bool{}, unknown: map[string]bool{}, settled: map[string]bool{},
-		identities: map[string]string{}, maybe: map[string]string{}}
+		identities: map[string]string{}, maybe: map[string]string{}, retention: retention, now: goldenTime(0), settledAt: map[string]time.Time{}}
+}
+
+// open opens a log that begins a new segment every few decisions, and compacts in the caller's goroutine.
+func (w *told) open(m *memFS) (*Log, error) {
+	opts := clocked(m, &w.now)
+	opts.Retention = w.retention
+	return Open("mem", opts)
+}
+
+// forgettable reports whether the log may have forgotten the decision.
+func (w *told) forgettable(id string) bool {
+	return w.settled[id] && w.now.Sub(w.settledAt[id]) > w.retention
 }
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -51,18 +68,39 @@ func (w *told) decide(l *Log, id string, o txlog.Outcome) {
 
 func (w *told) settle(l *Log, id string) {
 	if w.outcome[id] != txlog.Undecided && l.Settle(context.Background(), id) == nil {
-		w.settled[id] = true
+		w.settled[id], w.settledAt[id] = true, w.now
 	}
 }
 
-// work is the workload: enough to roll and to compact several times.
+// ask asks for a decision that was made, by Lookup and by deciding it again. It is told the truth, or an error.
+func (w *told) ask(l *Log, id string) {
+	want, ok := w.outcome[id]
+	if !ok || w.forgettable(id) {
+		return
+	}
+	got, err := l.Lookup(context.Background(), id)
+	again, err2 := l.Decide(context.Background(), txlog.Decision{ID: id, Outcome: 3 - want})
+	if err == nil && got != want || err2 == nil && again != want {
+		w.wrong = append(w.wrong, fmt.Sprintf("%s is %s, %v, decided again %s, %v; told %s", id, got, err, again, err2, want))
+	}
+}
+
+// work is the workload: enough to roll and to compact several times. Time passes quickly, and sometimes leaps: archives are merged, and
+// dropped.
 func (w *told) work(l *Log, prefix string, n int) {
 	ctx := context.Background()
 	for i := range n {
+		w.now = w.now.Add(100 * time.Millisecond)
+		if i%24 == 23 {
+			w.now = w.now.Add(w.retention.Abs() * 2 / 3)
+		}
 		id := fmt.Sprintf("%s-%03d", prefix, i)
 		w.decide(l, id, []txlog.Outcome{txlog.Committed, txlog.Aborted}[i%2])
 		if i%4 != 3 {
 			w.settle(l, id)
+		}
+		if i%3 == 0 {
+			w.ask(l, fmt.Sprintf("%s-%03d", prefix, i/2))
 		}
 		if i%20 == 5 {
 			name, identity := fmt.Sprint("db", i%40), prefix+id
@@ -87,6 +125,9 @@ func (w *told) check(t *testing.T, l *Log) {
 		t.Fatalf("ID is %s, was %s", l.ID(), w.id)
 	}
 	w.id = l.ID()
+	if len(w.wrong) > 0 {
+		t.Fatalf("wrong answers: %q", w.wrong)
+	}
 	open := map[string]txlog.Outcome{}
 	for d, err := range l.Unsettled(ctx) {
 		if err != nil {
@@ -97,10 +138,14 @@ func (w *told) check(t *testing.T, l *Log) {
 		}
 		open[d.ID] = d.Outcome
 	}
+	entries := entriesOf(t, l)
 	for id, want := range w.outcome {
 		got, err := l.Lookup(ctx, id)
-		if forgotten := got == txlog.Undecided && w.settled[id]; err != nil || got != want && !forgotten {
+		if forgotten := got == txlog.Undecided && w.forgettable(id); err != nil || got != want && !forgotten {
 			t.Fatalf("%s is %s, %v; told %s", id, got, err, want)
+		}
+		if entries[id].Outcome != got {
+			t.Fatalf("%s is %s; its entry is %+v", id, got, entries[id])
 		}
 		if !w.settled[id] && open[id] != want {
 			t.Fatalf("%s is not among the unsettled", id)
@@ -135,37 +180,60 @@ func (w *told) check(t *testing.T, l *Log) {
 // reopen opens the log after what happened to it, as often as it takes while the disk fails once, and checks it.
 func (w *told) reopen(t *testing.T, m *memFS) *Log {
 	t.Helper()
-	l, err := openMem(m)
+	l, err := w.open(m)
 	if err != nil {
 		t.Fatalf("open again: %v", err)
 	}
 	w.check(t, l)
+	v, err := verify(context.Background(), "mem", m)
+	if err != nil || v.Damage != nil || v.Decisions != l.Info().Settled+l.Info().Unsettled || v.Unsettled != l.Info().Unsettled {
+		t.Fatalf("verify: %v, %+v; %+v", err, v, l.Info())
+	}
+	for _, f := range v.Files {
+		if f.Kind != "base" && f.Kind != "segment" && f.Kind != "archive" || f.Cut > 0 {
+			t.Fatalf("opening leaves %+v", f)
+		}
+	}
 	return l
 }
 
 // TestNothingAcknowledgedIsLost fails, or stops, at the n-th operation for every n. Afterwards the log is opened again by a process that sees all that was
-// written, is appended to, loses power, is opened, appended to, loses power, and opened once more.
+// written, is appended to, loses power, is opened, appended to, loses power, and opened once more. Once settled decisions are
+// dropped at once, and once they are archived.
 func TestNothingAcknowledgedIsLost(t *testing.T) {
-	t.Parallel()
+	for name, retention := range map[string]time.Duration{"dropped": -1, "archived": 80 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			failAtEvery(t, retention)
+		})
+	}
+}
+
+func failAtEvery(t *testing.T, retention time.Duration) {
 	const decisions = 60
-	whole := newMemFS()
-	if l, err := openMem(whole); err != nil {
+	whole, w := newMemFS(), newTold(retention)
+	l, err := w.open(whole)
+	if err != nil {
 		t.Fatal(err)
-	} else {
-		w := newTold()
-		w.work(l, "a", decisions)
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if whole.total("rename") < 6 || whole.total("remove") < 2 {
-			t.Fatalf("the workload renames %d files and removes %d: too few to show anything", whole.total("rename"), whole.total("remove"))
-		}
+	}
+	w.work(l, "a", decisions)
+	made := whole.total("create") // segments, bases and archives
+	if whole.total("rename") < 6 || whole.total("remove") < 2 || retention > 0 && (len(l.archives.list) < 1 || made < 16) {
+		t.Fatalf("the workload makes %d files, renames %d and removes %d, and leaves %d archives: too few to show anything",
+			made, whole.total("rename"), whole.total("remove"), len(l.archives.list))
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	seeds := uint64(2)
+	if retention < 0 {
+		seeds = 1 // the other mode does all that this one does, and more
 	}
 	for _, f := range []failure{failOnce, failShort, failFull, failLate, failStop} {
 		for n := 1; n <= whole.ops; n++ {
-			for seed := range uint64(2) {
+			for seed := range seeds {
 				r := rand.New(rand.NewPCG(seed, uint64(n)))
-				crashAt(t, f, n, seed%2 == 0, decisions, r)
+				crashAt(t, newTold(retention), f, n, (uint64(n)+seed)%2 == 0, decisions, r)
 				if t.Failed() {
 					t.Fatalf("failure %d at operation %d, seed %d", f, n, seed)
 				}
@@ -174,17 +242,16 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	}
 }
 
-func crashAt(t *testing.T, f failure, n int, power bool, decisions int, r *rand.Rand) {
+func crashAt(t *testing.T, w *told, f failure, n int, power bool, decisions int, r *rand.Rand) {
 	t.Helper()
 	m := newMemFS()
 	m.failAt, m.failure = n, f
-	w := newTold()
 	defer func() {
 		if t.Failed() {
 			t.Logf("failure %d at operation %d (%s), power %v", f, n, m.failed, power)
 		}
 	}()
-	if l, err := openMem(m); err == nil {
+	if l, err := w.open(m); err == nil {
 		w.id = l.ID()
 		w.work(l, "a", decisions)
 		if r.IntN(2) == 0 {
@@ -201,11 +268,13 @@ func crashAt(t *testing.T, f failure, n int, power bool, decisions int, r *rand.
 	m.failAt, m.failure = m.ops+1+r.IntN(30), failStop
 	w.work(l, "d", r.IntN(8))
 	m = m.next(r.IntN(3) > 0, r)
-	m.failAt, m.failure = 1+r.IntN(8), []failure{failOnce, failStop}[r.IntN(2)]
-	if l, err := openMem(m); err == nil { // an opening that fails half-way loses nothing either
+	m.failAt, m.failure = 1+r.IntN(12), []failure{failOnce, failStop}[r.IntN(2)]
+	if l, err := w.open(m); err == nil { // an opening that fails half-way loses nothing either
+		m.failAt = 0
 		w.check(t, l)
-		m.failAt = m.ops + 1 + r.IntN(10)
+		m.failAt = m.ops + 1 + r.IntN(30)
 		w.work(l, "e", 4)
+		_ = l.Compact(context.Background())
 	}
 	m = m.next(r.IntN(3) > 0, r)
 	l = w.reopen(t, m)

@@ -83,3 +83,33 @@ func FuzzTruncated(f *testing.F) {
 		}
 	})
 }
+
+// FuzzArchive reads arbitrary bytes as an archive's header, as a block whose checksum is right, and as a whole file.
+func FuzzArchive(f *testing.F) {
+	a, file := goldenArchive(goldenID, 2, goldenSettled("t0", txlog.Aborted, 1, "orders"), goldenSettled("t1", txlog.Committed, 2, "orders", "ledger"))
+	f.Add(file[minBlockSize+blockHeaderSize:minBlockSize+100], uint32(2))
+	f.Add(file[:archiveHeaderSize], uint32(1))
+	f.Fuzz(func(t *testing.T, b []byte, count uint32) {
+		bl := block{rest: b, left: count % (1 << 16)}
+		for {
+			e, err := bl.next()
+			if err != nil {
+				break
+			}
+			if e.outcome != byte(txlog.Committed) && e.outcome != byte(txlog.Aborted) {
+				t.Fatalf("read %+v", e)
+			}
+		}
+		m := newMemFS()
+		m.names[a.name()] = &memInode{data: b, dirty: map[int]bool{}}
+		listed, err := listedArchive(a.record())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cause, err := listed.check(m, goldenID); cause == nil && err == nil {
+			if _, _, err := verifyArchive(t.Context(), m, "mem", goldenID, listed); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

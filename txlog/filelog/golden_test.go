@@ -52,6 +52,7 @@ type defect struct {
 	make    func(map[string][]byte)
 	open    []string // the unsettled decisions
 	missing []string // IDs of which nothing may be known: Undecided, or on a corrupt log ErrCorrupt
+	unread  []string // IDs of which nothing can be known although the log opens: ErrCorrupt
 	warned  bool     // a tail is cut
 	refused string   // what Open's error contains; "" where it opens
 	reads   bool     // OpenReadOnly works although Open refuses
@@ -67,7 +68,7 @@ func defects() []defect {
 	}
 	at := func(b []byte, text string) int { return strings.LastIndex(string(b), text) }
 	all := []string{"t2", "t3", "t4"}
-	return []defect{
+	return append([]defect{
 		{name: "ok", make: func(m map[string][]byte) { m[last] = append(mark(m[last]), zeros...) }, open: all},
 		{name: "torn-tail", make: func(m map[string][]byte) {
 			b := torn(m[last])
@@ -118,6 +119,69 @@ func defects() []defect {
 				[]record{{kindRegister, "orders", []string{"pg-7301/shop"}, goldenTime(1)}, {kindCommit, "t1", nil, goldenTime(2)},
 					{kind: kindSettle, id: "t1", at: goldenTime(3)}, {kindCommit, "t2", []string{"orders"}, goldenTime(3)}, {kind: kindSeal, at: goldenTime(9)}})
 		}, open: all},
+	}, archiveDefects()...)
+}
+
+// goldenArchive composes an archive.
+func goldenArchive(id string, number uint64, entries ...archived) (*archive, []byte) {
+	m := newMemFS()
+	f, _ := m.Create("archive")
+	w := newArchiveWriter(f, id, number, minBlockSize)
+	for _, e := range entries {
+		if err := w.add(e); err != nil {
+			panic(err)
+		}
+	}
+	a, err := w.finish()
+	if err != nil {
+		panic(err)
+	}
+	return a, m.names["archive"].data
+}
+
+func goldenSettled(id string, o txlog.Outcome, s int, resources ...string) archived {
+	return archived{id: []byte(id), outcome: byte(o), resources: resources, sec: goldenTime(s).Unix(), nsec: 123456789, settledAt: goldenTime(s + 1).UnixNano()}
+}
+
+// archiveDefects are made of the log after a compaction: t1, and some before it, are in an archive.
+func archiveDefects() []defect {
+	name, all := archiveName(2), []string{"t2", "t3", "t4"}
+	a, file := goldenArchive(goldenID, 2, goldenSettled("t0", txlog.Aborted, 1, "orders"), goldenSettled("t01", txlog.Aborted, 1, "orders"),
+		goldenSettled("t1", txlog.Committed, 2, "orders", "ledger"))
+	archived := func(change func(map[string][]byte)) func(map[string][]byte) {
+		return func(m map[string][]byte) {
+			delete(m, segmentName(1))
+			m[segmentName(2)] = goldenSegment(goldenID, 2, true,
+				[]record{{kindRegister, "orders", []string{"pg-7301/shop"}, goldenTime(1)}, {kindCommit, "t2", []string{"orders"}, goldenTime(3)},
+					a.record(), {kind: kindSeal, at: goldenTime(9)}})
+			m[name] = slices.Clone(file)
+			change(m)
+		}
+	}
+	_, other := goldenArchive(goldenID, 2, goldenSettled("t1", txlog.Aborted, 2))
+	_, foreign := goldenArchive("strangerslog", 2, goldenSettled("t1", txlog.Aborted, 2))
+	_, unlisted := goldenArchive(goldenID, 3, goldenSettled("t2", txlog.Aborted, 3))
+	return []defect{
+		{name: "archived", make: archived(func(map[string][]byte) {}), open: all, missing: []string{"t00", "t11"}},
+		{name: "archive-missing", make: archived(func(m map[string][]byte) { delete(m, name) }),
+			open: all, missing: []string{"t1", "t0"}, refused: name + "+0: the archive is missing", reads: true},
+		{name: "archive-truncated", make: archived(func(m map[string][]byte) { m[name] = m[name][:5000] }),
+			open: all, missing: []string{"t1", "t0"}, refused: name + "+0: it has 5000 bytes, of 8192", reads: true},
+		{name: "archive-flipped-byte", make: archived(func(m map[string][]byte) { m[name] = flip(m[name], 4096+15) }),
+			open: all, unread: []string{"t1", "t0", "t00"}},
+		{name: "archive-flipped-header", make: archived(func(m map[string][]byte) { m[name] = flip(m[name], 40) }),
+			open: all, missing: []string{"t1", "t0"}, refused: name + "+0: header: crc is ", reads: true},
+		{name: "archive-foreign", make: archived(func(m map[string][]byte) { m[name] = foreign }),
+			open: all, missing: []string{"t1", "t0"}, refused: name + "+0: it belongs to the log strangerslog", reads: true},
+		{name: "archive-replaced", make: archived(func(m map[string][]byte) { m[name] = other }),
+			open: all, missing: []string{"t1", "t0"}, refused: name + "+0: it is another archive", reads: true},
+		{name: "archive-future-version", make: archived(func(m map[string][]byte) { m[name][8] = 2 }),
+			refused: name + ": format version is 2, this program reads 1"},
+		{name: "archive-unlisted", make: archived(func(m map[string][]byte) { // a compaction that did not come to its end
+			m[archiveName(3)] = unlisted
+			m[archiveName(4)+tmpSuffix] = unlisted[:4000]
+			m[segmentName(3)+tmpSuffix] = unlisted[:40]
+		}), open: all, missing: []string{"t00"}},
 	}
 }
 
@@ -199,7 +263,32 @@ func checkReadOnly(t *testing.T, d defect, dir string) {
 	if got := l.Info().Damage; errors.Is(got, txlog.ErrCorrupt) != d.reads {
 		t.Errorf("damage is %v", got)
 	}
+	checkVerify(t, d, dir)
 	checkDecisions(t, d, l)
+}
+
+// checkVerify expects the same damage of Verify as of Open, at the same file, and the tail.
+func checkVerify(t *testing.T, d defect, dir string) {
+	t.Helper()
+	v, err := Verify(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := d.reads || d.unread != nil
+	if v.ID != goldenID || v.Owner != "" || v.Unsettled != len(d.open) || errors.Is(v.Damage, txlog.ErrCorrupt) != damaged || damaged && !strings.Contains(v.Damage.Error(), d.refused) {
+		t.Errorf("%+v", v)
+	}
+	cut, bad := false, false
+	for _, f := range v.Files {
+		cut = cut || f.Cut > 0
+		bad = bad || f.Damage != nil
+		if f.Damage != nil && !strings.Contains(f.Damage.Error(), dir+"/"+f.Name+"+") {
+			t.Errorf("%s: %v", f.Name, f.Damage)
+		}
+	}
+	if entries, _ := os.ReadDir(dir); cut != d.warned || bad != damaged || len(v.Files) < len(entries) {
+		t.Errorf("%+v", v.Files)
+	}
 }
 
 func checkDecisions(t *testing.T, d defect, l *Log) {
@@ -223,8 +312,13 @@ func checkDecisions(t *testing.T, d defect, l *Log) {
 			t.Errorf("Lookup(%q) = %s, %v", id, o, err)
 		}
 	}
+	for _, id := range d.unread {
+		if o, err := l.Lookup(t.Context(), id); o != txlog.Undecided || !errors.Is(err, txlog.ErrCorrupt) {
+			t.Errorf("Lookup(%q) = %s, %v", id, o, err)
+		}
+	}
 	for id, want := range map[string]txlog.Outcome{"t1": txlog.Committed, "t2": txlog.Committed, "t3": txlog.Aborted, "t4": txlog.Committed} {
-		if o, err := l.Lookup(t.Context(), id); !slices.Contains(d.missing, id) && (o != want || err != nil) {
+		if o, err := l.Lookup(t.Context(), id); !slices.Contains(d.missing, id) && !slices.Contains(d.unread, id) && (o != want || err != nil) {
 			t.Errorf("Lookup(%q) = %s, %v, want %s", id, o, err, want)
 		}
 	}

@@ -37,7 +37,7 @@ const (
 	failOnce  failure = iota // an error, without effect
 	failShort                // a write leaves half of its bytes; else as failOnce
 	failFull                 // a write leaves half of its bytes, ENOSPC; else as failOnce
-	failLate                 // a write leaves all of its bytes, and an error, as a network file system may; else as failOnce
+	failLate                 // a write, or a change of names, is done, and returns an error, as with a network file system; else as failOnce
 	failStop                 // every operation fails from here on: the process, or the machine, is gone
 )
 
@@ -93,16 +93,20 @@ func (m *memFS) Open(name string, write bool) (file, error) {
 	if n == nil {
 		return nil, fs.ErrNotExist
 	}
+	if err := m.step("open", name); err != nil {
+		return nil, err
+	}
 	return &memFile{m, n, name, write}, nil
 }
 
 func (m *memFS) rename(op string, name string, change func(map[string]*memInode)) error {
-	if err := m.step(op, name); err != nil {
+	err := m.step(op, name)
+	if err != nil && m.failure != failLate {
 		return err
 	}
 	change(m.names)
 	m.undone = append(m.undone, change)
-	return nil
+	return err
 }
 
 func (m *memFS) Create(name string) (file, error) {
@@ -236,6 +240,9 @@ type memFile struct {
 func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
+	if err := f.m.step("read", f.name); err != nil {
+		return 0, err
+	}
 	if off >= int64(len(f.n.data)) {
 		return 0, io.EOF
 	}
