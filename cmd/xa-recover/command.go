@@ -59,9 +59,8 @@ type app struct {
 		timeout   time.Duration
 		verbose   int
 	}
-	started   bool // a command runs: what went wrong before is wrong usage
-	explained bool // what damage means was told
-	status    int
+	started bool // a command runs: what went wrong before is wrong usage
+	status  int
 }
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdin *os.File, stdout, stderr io.Writer) int {
@@ -85,7 +84,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return a.status
 	}
 	fmt.Fprintf(a.stderr, "xa-recover: %s\n", oneLine(err.Error()))
-	if errors.Is(err, txlog.ErrCorrupt) && !a.explained {
+	if errors.Is(err, txlog.ErrCorrupt) {
 		fmt.Fprintln(a.stderr, "xa-recover: what that means, and the way out: xa-recover log verify")
 	}
 	switch {
@@ -134,7 +133,7 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.flags.log, "log", "", "the decision log, as `URL` (default $XA_LOG)")
 	f.StringArrayVar(&a.flags.resources, "resource", nil, "a database, as `NAME=URL`; once for each (default $XA_RESOURCES)")
 	f.StringVarP(&a.flags.output, "output", "o", "table", "table or json")
-	f.DurationVar(&a.flags.timeout, "timeout", time.Minute, "limit for the whole run (log dump, verify, compact: none unless given)")
+	f.DurationVar(&a.flags.timeout, "timeout", time.Minute, "limit for the whole run (log dump, verify, compact, adopt: none unless given)")
 	f.CountVarP(&a.flags.verbose, "verbose", "v", "tell more on standard error; twice: everything")
 	root.AddCommand(a.resolveCommand(), a.listCommand(), a.showCommand(), a.logCommand())
 	return root

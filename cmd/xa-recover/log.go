@@ -31,7 +31,7 @@ or XA_LOG; no databases are needed.`,
 			return usagef("which log command? %s", logCommands)
 		},
 	}
-	cmd.AddCommand(a.logInfoCommand(), a.logDumpCommand(), a.logCompactCommand(), a.logAdoptCommand(), a.logSchemaCommand())
+	cmd.AddCommand(a.logInfoCommand(), a.logDumpCommand(), a.logVerifyCommand(), a.logCompactCommand(), a.logAdoptCommand(), a.logSchemaCommand())
 	return cmd
 }
 

@@ -34,11 +34,11 @@ func (w *world) newFileLog() *filelog.Log {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { log.Close() })
-	w.logID = log.ID
+	w.logID, w.made = log.ID, true
 	return log
 }
 
-// unchanged fails the test if f changes the log's directory.
+// unchanged fails the test if f changes the log's files.
 func (w *world) unchanged(f func()) {
 	w.t.Helper()
 	read := func() map[string][]byte {
@@ -48,6 +48,9 @@ func (w *world) unchanged(f func()) {
 			w.t.Fatal(err)
 		}
 		for _, e := range entries {
+			if e.Name() == "lock" { // tells who tried to open it last
+				continue
+			}
 			if files[e.Name()], err = os.ReadFile(filepath.Join(w.dir, e.Name())); err != nil {
 				w.t.Fatal(err)
 			}

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/xasql/xasql/internal/connect"
+	"github.com/xasql/xasql/txlog"
 )
 
 // adoptResult is what log adopt did.
@@ -31,7 +33,7 @@ func (a *app) logAdoptCommand() *cobra.Command {
 ` + adoptMeaning + `
 Without a terminal the word is given by --yes.`,
 		Args: noArguments,
-		RunE: a.action(func(ctx context.Context, _ []string) (int, error) {
+		RunE: a.patientAction(func(ctx context.Context, _ []string) (int, error) {
 			return a.logAdopt(ctx, yes)
 		}),
 	}
@@ -45,6 +47,12 @@ person's word that the original made no decision after the copy was taken, and
 never will: that it was stopped before, and is gone or kept away from the
 application. If that is not so, this log rolls back what that one committed.
 `
+
+// adoptable is a log that may be a copy.
+type adoptable interface {
+	txlog.Witness
+	Adopt(ctx context.Context) error
+}
 
 func (a *app) logAdopt(ctx context.Context, yes bool) (int, error) {
 	url, err := a.logURL()
@@ -61,11 +69,12 @@ func (a *app) logAdopt(ctx context.Context, yes bool) (int, error) {
 	}
 	defer log.Close()
 	r.LogID = log.ID()
-	l, ok := log.(interface {
-		Adopt(ctx context.Context) error
-	})
-	why := missed(log)
-	if why == nil || !ok {
+	l, ok := log.(adoptable)
+	var why error
+	if ok {
+		why = l.Witnessed(time.Time{}) // on what began at any time
+	}
+	if why == nil {
 		r.Status = "nothing_to_adopt"
 		return statusSettled, a.print(r, r.write)
 	}

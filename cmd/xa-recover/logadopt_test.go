@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -85,4 +86,30 @@ func TestCopiedLogLeavesWhatItHasNoDecisionOf(t *testing.T) {
 	w.wantStatus(w.run("log", "adopt", "--yes"), 0)
 	w.wantStatus(w.run("resolve"), 0)
 	w.golden("copied")
+}
+
+func TestCopiedDirectoryIsReportedAndAdopted(t *testing.T) {
+	w := newWorld(t)
+	log := w.newFileLog()
+	w.prepare(1, time.Minute, "berlin", "paris")
+	w.prepare(2, time.Minute, "berlin")
+	d := txlog.Decision{ID: w.id(1), Outcome: txlog.Committed, Resources: []string{"berlin", "paris"}, At: now.Add(-time.Minute)}
+	if _, err := log.Decide(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(log.Close(), os.CopyFS(w.dir+"-copy", os.DirFS(w.dir))); err != nil {
+		t.Fatal(err)
+	}
+	w.env["XA_LOG"] += "-copy"
+	w.wantStatus(w.run("list"), 3)
+	w.wantStatus(w.run("log", "info", "-o", "json"), 0)
+	w.wantStatus(w.run("resolve"), 3)
+	if b, p := w.dbs["berlin"].Stats().Prepared, w.dbs["paris"].Stats().Prepared; b != 1 || p != 0 {
+		t.Errorf("berlin holds %d branches and paris %d, want 1 and 0: what the copy knows is finished", b, p)
+	}
+	w.stdin = "yes\n"
+	w.wantStatus(w.run("log", "adopt"), 0)
+	w.wantStatus(w.run("log", "info"), 0)
+	w.wantStatus(w.run("resolve"), 0)
+	w.golden("copied-directory")
 }

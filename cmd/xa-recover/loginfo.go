@@ -24,7 +24,8 @@ type infoResult struct {
 	Kind      string         `json:"kind"`               // "file", "postgres", "mysql" or "sqlite"
 	Place     string         `json:"place,omitempty"`    // its URL, without password and options
 	Damage    string         `json:"damage,omitempty"`   // of a log in files
-	Copied    string         `json:"copied,omitempty"`   // why it may have missed decisions: see log adopt
+	CopiedAt  time.Time      `json:"copied_at,omitzero"` // when a copy that is not adopted was first opened; see log adopt
+	Original  string         `json:"original,omitempty"` // what it is a copy of
 	Owner     string         `json:"owner,omitempty"`    // of a log in files: the live process that owns it
 	Segments  int            `json:"segments,omitempty"` // of a log in files: of what is not settled, or only lately
 	Archives  int            `json:"archives,omitempty"` // of a log in files: of what is settled
@@ -81,14 +82,11 @@ func (a *app) logInfo(ctx context.Context) (int, error) {
 // inspect asks the log about itself.
 func inspect(ctx context.Context, log txlog.Log) (r *infoResult, damage, err error) {
 	r = &infoResult{Command: "log info", Status: well, LogID: log.ID(), Owner: ownerOf(log), Members: []memberResult{}}
-	if err := missed(log); err != nil {
-		r.Copied = text(err)
-	}
 	switch l := log.(type) {
 	case interface{ Info() filelog.Info }:
 		info := l.Info()
 		r.Kind, r.Segments, r.Archives, r.Bytes = "file", info.Segments, info.Archives, info.Bytes
-		r.Unsettled, r.Settled = info.Unsettled, info.Settled
+		r.Unsettled, r.Settled, r.CopiedAt, r.Original = info.Unsettled, info.Settled, info.Copied.UTC(), info.Original
 		if damage = info.Damage; damage != nil {
 			r.Status, r.Damage = damaged, text(damage)
 		}
@@ -108,14 +106,6 @@ func inspect(ctx context.Context, log txlog.Log) (r *infoResult, damage, err err
 		return nil, nil, errors.New("this log can't tell about itself")
 	}
 	return r, damage, nil
-}
-
-// missed tells why the log may have missed decisions, nil where it has all.
-func missed(log txlog.Log) error {
-	if w, ok := log.(txlog.Witness); ok {
-		return w.Witnessed(time.Time{}) // on whatever began at any time
-	}
-	return nil
 }
 
 func (r *infoResult) exitStatus() int {
@@ -143,8 +133,8 @@ func (r *infoResult) write(w io.Writer, now time.Time) {
 	switch {
 	case state == damaged:
 		state = "damaged, and told as far as it can be read"
-	case r.Copied != "":
-		state = "copied: " + r.Copied + " (see xa-recover log adopt --help)"
+	case r.Original != "":
+		state = fmt.Sprintf("a copy of %s, since %s: see xa-recover log adopt --help", orDash(r.Original), r.CopiedAt.Format(time.RFC3339))
 	}
 	t.row("", "state", state)
 	t.write(w)

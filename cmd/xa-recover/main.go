@@ -21,7 +21,7 @@
 //	  resources:   name error withheld branches
 //	  branches:    xid raw resource decision action reason error since age_seconds owner holder held
 //	  decisions:   id outcome at resources settled reason unverified
-//	log info:      command status log_id kind place damage copied owner segments archives bytes version unsettled settled members
+//	log info:      command status log_id kind place damage copied_at original owner segments archives bytes version unsettled settled members
 //	  members:     mark name alive since expires
 //	log dump:      id outcome at settled settled_at resources
 //	log verify:    command status log_id owner damage version decisions unsettled files

@@ -91,22 +91,23 @@ func (u LogURL) openDB() (*sql.DB, error) {
 // error: an empty new one in its place would take every branch in doubt for another log's. An owned log is
 // txlog.ErrOwned, a damaged one txlog.ErrCorrupt. Closing the log closes the database's pool too.
 func (u LogURL) Open(ctx context.Context, opts LogOptions) (txlog.Log, error) {
-	if u.Dir == "" {
-		return u.openSQL(ctx, &sqllog.Options{Existing: true, Logger: opts.Logger, Retention: opts.Retention})
+	if u.Dir != "" {
+		log, err := filelog.Open(u.Dir, &filelog.Options{Existing: true, Logger: opts.Logger, Retention: opts.Retention})
+		if err != nil {
+			return nil, err // and no interface that holds a nil pointer
+		}
+		return log, nil
 	}
-	// Open creates what is missing, reading does not: look first.
-	r, err := filelog.OpenReadOnly(u.Dir)
+	// Tables that nobody has used yet get their identity when they are opened to be written: here, too, a wrong place would
+	// become a log. Reading tells.
+	log, err := u.Read(ctx)
+	if err == nil {
+		err = log.Close()
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := r.Close(); err != nil {
-		return nil, err
-	}
-	log, err := filelog.Open(u.Dir, &filelog.Options{Logger: opts.Logger, Retention: opts.Retention})
-	if err != nil {
-		return nil, err // and no interface that holds a nil pointer
-	}
-	return log, nil
+	return u.openSQL(ctx, &sqllog.Options{Existing: true, Logger: opts.Logger, Retention: opts.Retention})
 }
 
 // Read opens the log to be read: beside its owner, and without permission to write. Errors are as Open's, but a damaged
