@@ -33,24 +33,24 @@ func (l *Log) write() {
 	}
 }
 
+// batch is what is written with one statement.
+type batch struct {
+	items []*item
+	taken bool // out of the queue, and sent
+}
+
 // writeNext writes one batch, and tells whether there is another.
 func (l *Log) writeNext() (more bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), l.opts.limit)
 	defer cancel()
-	var b []*item
-	connected := false
-	err := l.once(ctx, func(ctx context.Context, conn *sql.Conn) error {
-		if !connected {
-			connected = true
-			b = l.take(maxBatch, maxBatchBytes) // not before there is a connection: until then a caller may leave
-		}
-		return l.attempt(ctx, conn, b)
-	})
-	if connected {
-		l.persist(ctx, b, err)
-	} else {
-		l.conclude(l.take(math.MaxInt, math.MaxInt), err) // nothing was sent
+	b := &batch{}
+	err := l.once(ctx, b)
+	if !b.taken {
+		b.items = l.take(math.MaxInt, math.MaxInt) // nothing was sent
+	} else if err != nil {
+		err = l.persist(ctx, b, err)
 	}
+	l.conclude(b.items, err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.queue) > 0
@@ -77,32 +77,32 @@ func (l *Log) take(rows, bytes int) []*item {
 
 // persist repeats a batch that failed until the outcome of each item is known, or the time is over. The unique key makes that harmless, and
 // more: the database lets the new INSERT wait for the lost one if that still runs, so that its answer is certain.
-func (l *Log) persist(ctx context.Context, b []*item, err error) {
+func (l *Log) persist(ctx context.Context, b *batch, err error) error {
 	for attempt := 2; err != nil && ctx.Err() == nil; attempt++ {
-		possible := slices.ContainsFunc(b, func(it *item) bool { return it.possible })
+		possible := slices.ContainsFunc(b.items, func(it *item) bool { return it.possible })
 		if attempt > maxAttempts && !possible {
 			break
 		}
 		if attempt > 2 {
 			pause(ctx, min(time.Duration(attempt)*10*time.Millisecond, 200*time.Millisecond))
 		}
-		if attempt == maxAttempts && len(b) > 1 && !possible {
+		if attempt == maxAttempts && len(b.items) > 1 && !possible {
 			// One row that the database refuses shall not take the others with it.
-			for _, it := range b {
-				l.persist(ctx, []*item{it}, err)
+			for _, it := range b.items {
+				alone := &batch{[]*item{it}, true}
+				l.conclude(alone.items, l.persist(ctx, alone, l.once(ctx, alone)))
 			}
-			return
+			b.items = nil
+			return nil
 		}
-		err = l.once(ctx, func(ctx context.Context, conn *sql.Conn) error { return l.attempt(ctx, conn, b) })
+		err = l.once(ctx, b)
 	}
-	l.conclude(b, err)
+	return err
 }
 
-// once makes one attempt. It leaves time for another, over another connection.
-func (l *Log) once(ctx context.Context, f func(context.Context, *sql.Conn) error) error {
-	ctx, cancel := context.WithTimeout(ctx, l.opts.limit*2/5)
-	defer cancel()
-	return l.writer.do(ctx, f)
+// once makes one attempt.
+func (l *Log) once(ctx context.Context, b *batch) error {
+	return l.writer.do(ctx, func(ctx context.Context, conn *sql.Conn) error { return l.attempt(ctx, conn, b) })
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -114,13 +114,10 @@ func pause(ctx context.Context, d time.Duration) {
 
 // attempt sends the batch once. When that fails it asks on the same connection what became of it: a connection that answers has nothing in
 // flight any more.
-func (l *Log) attempt(ctx context.Context, conn *sql.Conn, b []*item) error {
-	if len(b) == 0 {
-		return nil
-	}
+func (l *Log) attempt(ctx context.Context, conn *sql.Conn, b *batch) error {
 	answers, err := l.insert(ctx, conn, b)
 	if err == nil {
-		for _, it := range b {
+		for _, it := range b.items {
 			if it.outcome = answers[it.row.id]; it.outcome == txlog.Undecided {
 				// Decided, settled, and dropped again since: that decision has had its time.
 				err = errors.Join(err, fmt.Errorf("no decision of %q stands", it.id))
@@ -128,52 +125,67 @@ func (l *Log) attempt(ctx context.Context, conn *sql.Conn, b []*item) error {
 		}
 		return err
 	}
-	// Whoever is found may be found before he is durable, and is left to the next attempt, which makes sure of that.
+	if l.grammar.atomic && !errors.Is(err, errLost) {
+		return err // it was rolled back
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askLimit)
 	defer cancel()
 	if errors.Is(err, errLost) || l.writer.alive(ctx) != nil {
-		markPossible(b, nil)
+		markPossible(b.items, nil)
 		return errors.Join(err, errLost)
 	}
-	if l.grammar.atomic {
-		return err // it was rolled back
+	// Who is found may be found before he is durable, and is left to the next attempt, which makes sure of that.
+	found, failed := l.standing(ctx, conn, b.items)
+	if failed != nil {
+		found = nil
 	}
-	found, asked := l.standing(ctx, conn, b)
-	if asked != nil {
-		markPossible(b, nil)
-		return err
-	}
-	markPossible(b, found)
+	markPossible(b.items, found)
 	return err
 }
 
 // markPossible notes the items that may have been recorded: those that were found, and all where nobody could be asked. Once
 // possible, an item stays so: what another connection sees, or not, says nothing of the lost one.
-func markPossible(b []*item, found map[string]txlog.Outcome) {
-	for _, it := range b {
+func markPossible(items []*item, found map[string]txlog.Outcome) {
+	for _, it := range items {
 		if found == nil || found[it.row.id] != txlog.Undecided {
 			it.possible = true
 		}
 	}
 }
 
-// insert records those of the batch of which no decision stands, and returns what stands of all of them. It changes each row that it
-// finds: its own commit then makes durable what somebody else has only just committed.
-func (l *Log) insert(ctx context.Context, conn *sql.Conn, b []*item) (map[string]txlog.Outcome, error) {
-	args := make([]any, 0, 4*len(b))
-	for _, it := range b {
+// insert records those of the batch of which no decision stands, and returns what stands of all of them. It takes the batch out of the
+// queue at the last moment: until then a caller may leave. It leaves time for another attempt over another connection.
+func (l *Log) insert(ctx context.Context, conn *sql.Conn, b *batch) (answers map[string]txlog.Outcome, err error) {
+	send := func() error {
+		if !b.taken {
+			b.items, b.taken = l.take(maxBatch, maxBatchBytes), true
+		}
+		if len(b.items) == 0 {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, l.opts.limit*2/5)
+		defer cancel()
+		var err error
+		answers, err = l.insertRows(ctx, conn, b.items)
+		return err
+	}
+	if l.grammar.atomic {
+		err = l.grammar.inTx(ctx, conn, send)
+	} else {
+		err = send()
+	}
+	return answers, err
+}
+
+// insertRows changes each row that it finds: its own commit then makes durable what somebody else has only just committed.
+func (l *Log) insertRows(ctx context.Context, conn *sql.Conn, items []*item) (map[string]txlog.Outcome, error) {
+	args := make([]any, 0, 4*len(items))
+	for _, it := range items {
 		args = append(args, it.row.id, it.row.outcome, it.row.resources, it.row.decidedAt)
 	}
-	query := l.grammar.text("INSERT INTO xasql_decision (id, outcome, resources, decided_at, settled_at) VALUES " + repeat("(?, ?, ?, ?, 0)", len(b)) + " " + l.grammar.conflict)
-	switch {
-	case l.grammar.atomic:
-		var answers map[string]txlog.Outcome
-		err := l.grammar.inTx(ctx, conn, func() (err error) {
-			answers, err = outcomes(conn.QueryContext(ctx, query, args...))
-			return err
-		})
-		return answers, err
-	case l.grammar.returns:
+	query := l.grammar.text("INSERT INTO xasql_decision (id, outcome, resources, decided_at, settled_at) VALUES " +
+		repeat("(?, ?, ?, ?, 0)", len(items)) + " " + l.grammar.conflict)
+	if l.grammar.returns {
 		return outcomes(conn.QueryContext(ctx, query, args...))
 	}
 	result, err := conn.ExecContext(ctx, query, args...)
@@ -181,11 +193,11 @@ func (l *Log) insert(ctx context.Context, conn *sql.Conn, b []*item) (map[string
 		return nil, err
 	}
 	// A row that was there counts as two, since it is changed.
-	if n, err := result.RowsAffected(); err != nil || n != int64(len(b)) {
-		return l.standing(ctx, conn, b)
+	if n, err := result.RowsAffected(); err != nil || n != int64(len(items)) {
+		return l.standing(ctx, conn, items)
 	}
-	own := make(map[string]txlog.Outcome, len(b))
-	for _, it := range b {
+	own := make(map[string]txlog.Outcome, len(items))
+	for _, it := range items {
 		if own[it.row.id], err = parseOutcome(it.row.outcome); err != nil {
 			return nil, err
 		}
@@ -194,12 +206,12 @@ func (l *Log) insert(ctx context.Context, conn *sql.Conn, b []*item) (map[string
 }
 
 // standing returns the outcomes that stand.
-func (l *Log) standing(ctx context.Context, conn *sql.Conn, b []*item) (map[string]txlog.Outcome, error) {
-	args := make([]any, len(b))
-	for i, it := range b {
+func (l *Log) standing(ctx context.Context, conn *sql.Conn, items []*item) (map[string]txlog.Outcome, error) {
+	args := make([]any, len(items))
+	for i, it := range items {
 		args[i] = it.row.id
 	}
-	return outcomes(conn.QueryContext(ctx, l.grammar.text("SELECT id, outcome FROM xasql_decision WHERE id IN ("+list(len(b))+")"), args...))
+	return outcomes(conn.QueryContext(ctx, l.grammar.text("SELECT id, outcome FROM xasql_decision WHERE id IN ("+list(len(items))+")"), args...))
 }
 
 func outcomes(rows *sql.Rows, err error) (map[string]txlog.Outcome, error) {
@@ -221,10 +233,10 @@ func outcomes(rows *sql.Rows, err error) (map[string]txlog.Outcome, error) {
 }
 
 // conclude tells those who wait. An item of which no outcome is known, and which may have been recorded, is in doubt.
-func (l *Log) conclude(b []*item, err error) {
+func (l *Log) conclude(items []*item, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, it := range b {
+	for _, it := range items {
 		delete(l.pending, it.id)
 		_, doubtful := l.unknown[it.id]
 		switch {

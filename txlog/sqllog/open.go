@@ -30,16 +30,14 @@ func Open(ctx context.Context, db *sql.DB, d Dialect, opts *Options) (*Log, erro
 }
 
 func open(ctx context.Context, db *sql.DB, d Dialect, o *Options) (*Log, error) {
-	g := grammarOf(d)
-	if g == nil {
-		return nil, errors.New("Dialect is missing: use sqllog.Postgres, sqllog.MySQL or sqllog.SQLite")
-	}
-	opts, err := o.withDefaults()
+	opts, err := o.withDefaults(d)
 	if err != nil {
 		return nil, err
 	}
+	g := opts.grammar
 	l := &Log{
-		dialect: d, grammar: g, opts: opts, closing: make(chan struct{}), decided: make(chan struct{}, 1), settled: make(chan struct{}, 1),
+		dialect: d, grammar: g, opts: opts,
+		closing: make(chan struct{}), decided: make(chan struct{}, 1), settled: make(chan struct{}, 1),
 		pending: map[string]*item{}, unknown: map[string]doubt{}, members: map[*member]bool{},
 	}
 	l.side = newSession(db, g, l.prepare)

@@ -1,6 +1,7 @@
 package sqllog
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -26,6 +27,8 @@ type Options struct {
 	// that is lost so makes half a transaction: it is for tests. Default: Open refuses, and says what to set.
 	RelaxedDurability bool
 
+	grammar *grammar // nil: the dialect's
+
 	limit  time.Duration // how long a batch of decisions may take in all
 	settle time.Duration // how long what was settled waits for more
 	sweep  time.Duration // how often the log is cleaned up, about
@@ -36,10 +39,16 @@ const (
 	maxNameLen = 200
 )
 
-func (o *Options) withDefaults() (Options, error) {
+func (o *Options) withDefaults(d Dialect) (Options, error) {
 	var opts Options
 	if o != nil {
 		opts = *o
+	}
+	if opts.grammar == nil {
+		opts.grammar = grammarOf(d)
+	}
+	if opts.grammar == nil {
+		return opts, errors.New("Dialect is missing: use sqllog.Postgres, sqllog.MySQL or sqllog.SQLite")
 	}
 	if opts.Lease != 0 && opts.Lease < minLease {
 		return opts, fmt.Errorf("Lease is %v: it must be at least %v", opts.Lease, minLease)
