@@ -16,7 +16,7 @@ import (
 
 // apply does what the branch's record says, and removes the record, inside the current transaction, which its caller commits or
 // undoes. ErrChanged: the database is no longer what it was.
-func (s session) apply(xid drivers.XID) (err error) {
+func (s session) apply(xid drivers.XID) error {
 	rec, err := s.load(xid)
 	if err != nil {
 		return err
@@ -24,6 +24,11 @@ func (s session) apply(xid drivers.XID) (err error) {
 	if err := s.verify(rec); err != nil {
 		return err
 	}
+	return s.applyRecord(xid, rec)
+}
+
+// applyRecord does it without a look at what the database is.
+func (s session) applyRecord(xid drivers.XID, rec record) (err error) {
 	// The rows are final: nothing may fire, cascade or be checked again.
 	restore, err := s.bridge.raw()
 	if err != nil {

@@ -142,7 +142,7 @@ func (b *branch) start(ctx context.Context, s session) error {
 	if err := s.prepareFile(ctx, b.facts, b.set.timeout); err != nil {
 		return err
 	}
-	if err := b.unused(s); err != nil {
+	if err := s.inDoubt(); err != nil {
 		return err
 	}
 	if err := s.exec("SAVEPOINT " + savepoint); err != nil {
@@ -161,42 +161,26 @@ func (b *branch) fit(s session) error {
 		return fmt.Errorf("%w: the connection has an authorizer, whose place a branch needs: register none on this pool", drivers.ErrNotSupported)
 	case !s.triggersEnabled():
 		return fmt.Errorf("%w: triggers are turned off on the connection", drivers.ErrNotSupported)
-	case b.set.triggers > 0:
-		return fmt.Errorf("%w: the connection has temporary triggers: drop them", drivers.ErrNotSupported)
-	}
-	return nil
-}
-
-// unused checks that no branch is prepared in the file, and that this one's XID is new: what the file knows of an
-// XID must be about one branch.
-func (b *branch) unused(s session) error {
-	rows, err := s.query("SELECT (SELECT xid FROM main._xa_prepared), (SELECT outcome FROM main._xa_outcome WHERE xid = ?1)", b.xid.String())
-	if err != nil {
-		return err
-	}
-	if xid := rows[0][0]; xid != nil {
-		return doubt(text(xid))
-	}
-	if fate := rows[0][1]; fate != nil {
-		return fmt.Errorf("the XID was used before: its branch was %s", text(fate))
-	}
-	return nil
-}
-
-// inDoubt returns an errInDoubt while a branch is prepared in the file.
-func (s session) inDoubt(sc *schema) error {
-	if !sc.objects["_xa_prepared"] {
+	case b.facts.temp == b.set.temp && b.facts.temp != 0 || b.set.temp == 0:
 		return nil
 	}
-	xid, err := s.value("SELECT xid FROM main._xa_prepared")
-	if err == nil && xid != nil {
-		err = doubt(text(xid))
+	n, err := s.number("SELECT count(*) FROM temp.sqlite_schema WHERE type = 'trigger'")
+	if err == nil && n > 0 {
+		err = fmt.Errorf("%w: the connection has temporary triggers: drop them", drivers.ErrNotSupported)
+	}
+	if err == nil {
+		b.facts.temp = b.set.temp
 	}
 	return err
 }
 
-func doubt(xid string) error {
-	return fmt.Errorf("%w: %s: recovery must finish it first (see xa-recover)", errInDoubt, xid)
+// inDoubt returns an errInDoubt while a branch is prepared in the file.
+func (s session) inDoubt() error {
+	xid, err := s.value("SELECT xid FROM main._xa_prepared")
+	if err == nil && xid != nil {
+		err = fmt.Errorf("%w: %s: recovery must finish it first (see xa-recover)", errInDoubt, text(xid))
+	}
+	return err
 }
 
 // startCapture makes everything that the branch will change be captured.

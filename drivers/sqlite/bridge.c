@@ -36,7 +36,8 @@ typedef struct {
 	io_methods m; // first: the file's methods pointer is a pointer to this struct
 	const io_methods *orig;
 	sqlite3_file *file;
-	int kept;
+	int kept;       // the lock is held without a transaction
+	int taken_over; // a transaction has it since, and nobody had it in between
 } wrapped;
 
 struct xa_conn {
@@ -385,6 +386,7 @@ static int keep_write_lock(sqlite3_file *f, int offset, int n, int flags) {
 		}
 		if (flags & SHM_LOCK && w->kept) {
 			w->kept = 0;
+			w->taken_over = 1;
 			return 0;
 		}
 	}
@@ -408,14 +410,15 @@ int xa_retain(xa_conn *c) {
 	return 1;
 }
 
-// xa_release ends what xa_retain began, and drops the lock if no transaction took it over.
-void xa_release(xa_conn *c) {
+// xa_release ends what xa_retain began, and drops the lock if no transaction took it over. It returns 1 if one did.
+int xa_release(xa_conn *c) {
 	wrapped *w = c->lock;
-	if (!w || !w->file) return;
+	if (!w || !w->file) return 0;
 	w->file->methods = w->orig;
 	if (w->kept) w->orig->xShmLock(w->file, WRITE_LOCK, 1, SHM_UNLOCK | SHM_EXCLUSIVE);
 	w->kept = 0;
 	w->file = 0;
+	return w->taken_over;
 }
 
 // ---- registration ----

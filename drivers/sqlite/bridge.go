@@ -143,8 +143,9 @@ func (b bridge) raw() (restore func() error, err error) {
 
 // retain keeps the file's write lock over the end of the transaction, until the next one begins or release is called. Where
 // that can't be done it does nothing: another writer may then get in between, and meets the fence.
-func (b bridge) retain()  { C.xa_retain(b.c) }
-func (b bridge) release() { C.xa_release(b.c) }
+// release reports whether a transaction has taken the lock over, so that nobody had it in between.
+func (b bridge) retain()       { C.xa_retain(b.c) }
+func (b bridge) release() bool { return C.xa_release(b.c) != 0 }
 
 // touched is a row that may have changed: its rowid, or its key's image.
 type touched struct {

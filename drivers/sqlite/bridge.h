@@ -60,7 +60,7 @@ void xa_busy_timeout(xa_conn *c, int ms);
 long long xa_last_rowid(xa_conn *c);
 void xa_set_last_rowid(xa_conn *c, long long rowid);
 int xa_retain(xa_conn *c);
-void xa_release(xa_conn *c);
+int xa_release(xa_conn *c);
 const xa_row *xa_rows(xa_conn *c, int *n);
 const unsigned char *xa_keys(xa_conn *c, int *n);
 int xa_run(xa_conn *c, const char *sql, const unsigned char *args, int width, int runs, unsigned char **out, size_t *n);

@@ -104,6 +104,7 @@ type facts struct {
 	schema    *schema
 	capture   *capture // of schema, and of this setting of recursive_triggers
 	recursive bool
+	temp      int64 // a schema version at which there were no temporary triggers
 }
 
 func (c *connections) of(id connID) *facts {
@@ -188,8 +189,10 @@ func (s session) prepareFile(ctx context.Context, f *facts, timeout int64) error
 			f.schema.complete = true
 			return nil
 		}
-		if err := s.inDoubt(f.schema); err != nil {
-			return err
+		if f.schema.objects["_xa_prepared"] {
+			if err := s.inDoubt(); err != nil {
+				return err
+			}
 		}
 		for _, sql := range missing {
 			if err := s.exec(sql); err != nil {

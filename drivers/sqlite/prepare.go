@@ -43,7 +43,7 @@ func (b *branch) prepare(ctx context.Context, s session) (drivers.Vote, error) {
 	if len(rows) == 0 && rec.Sequence == nil && rec.Header == nil && !b.holdsReads() {
 		return drivers.VoteReadOnly, errors.Join(s.undo(), b.leave(s))
 	}
-	if err := s.write(b.xid, rec, b.captured(), rows); err != nil {
+	if err := s.write(b.xid, &rec, b.captured(), rows); err != nil {
 		return 0, b.abandon(s, err)
 	}
 	b.driver.step("record written")
@@ -60,7 +60,7 @@ func (b *branch) prepare(ctx context.Context, s session) (drivers.Vote, error) {
 		return 0, b.block(s, err)
 	}
 	b.driver.step("record committed")
-	return b.rehearse(ctx, s)
+	return b.rehearse(ctx, s, rec)
 }
 
 // stop ends the application's part of an active branch.
@@ -92,6 +92,9 @@ func (b *branch) abandon(s session, cause error) error {
 func (b *branch) gather(ctx context.Context, s session) (record, []redo, error) {
 	sc, tables := b.facts.schema, b.captured()
 	rec := record{SchemaVersion: sc.version}
+	if id, err := s.value("SELECT " + whoAmI); err != nil || id != int64(s.id) {
+		return rec, nil, errors.Join(errForeign, err) // something else has stood in the place of what captures
+	}
 	touched, err := s.touched()
 	if err != nil {
 		return rec, nil, err
@@ -140,13 +143,16 @@ func (b *branch) captured() []*table {
 
 // rehearse does what Commit will make durable, in a transaction that stays open. What fails here would fail at Commit: then the record
 // is removed, and the vote is no.
-func (b *branch) rehearse(ctx context.Context, s session) (drivers.Vote, error) {
+func (b *branch) rehearse(ctx context.Context, s session, rec record) (drivers.Vote, error) {
 	if err := s.lock(ctx, b.set.timeout); err != nil {
 		// The lock could not be kept, and somebody else has it. The record and the fence do without.
 		return drivers.VotePrepared, s.guard(guardSealed)
 	}
-	s.release()
-	if err := s.apply(b.xid); err != nil {
+	apply := s.apply
+	if s.release() { // nobody can have changed anything
+		apply = func(xid drivers.XID) error { return s.applyRecord(xid, rec) }
+	}
+	if err := apply(b.xid); err != nil {
 		cause := fmt.Errorf("the commit can't be done as it was tried out: %w", err)
 		if err := b.remove(ctx, s); err != nil {
 			return 0, errors.Join(cause, err)

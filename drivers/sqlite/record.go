@@ -182,10 +182,14 @@ func (s session) state(sequence bool) (st state, err error) {
 	return st, nil
 }
 
-// write puts the branch's record into the file, inside the current transaction.
-func (s session) write(xid drivers.XID, rec record, tables []*table, rows []redo) error {
-	if err := s.exec("DELETE FROM main._xa_redo"); err != nil {
+// write puts the branch's record into the file, inside the current transaction. What the file knows of an XID must be about one branch.
+func (s session) write(xid drivers.XID, rec *record, tables []*table, rows []redo) error {
+	fate, err := s.value("DELETE FROM main._xa_redo; SELECT outcome FROM main._xa_outcome WHERE xid = " + literal(xid.String()))
+	if err != nil {
 		return err
+	}
+	if fate != nil {
+		return fmt.Errorf("the XID was used before: its branch was %s", text(fate))
 	}
 	st := statement{sql: "INSERT INTO main._xa_redo(n, rid, key, base, image) VALUES (?1, ?2, ?3, _xa_hash(?4), ?5)"}
 	for i, r := range rows {

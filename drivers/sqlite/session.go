@@ -197,23 +197,19 @@ type settings struct {
 	synchronous int64
 	timeout     int64 // SQLite's own, in milliseconds
 	recursive   bool
-	triggers    int64 // temporary ones
+	temp        int64 // the schema version of what is temporary
 }
 
 // settings reads them all in one go.
 func (s session) settings() (settings, error) {
-	rows, err := s.query("PRAGMA main.journal_mode; PRAGMA main.synchronous; PRAGMA busy_timeout; PRAGMA recursive_triggers; " +
-		"SELECT count(*), " + whoAmI + " FROM temp.sqlite_schema WHERE type = 'trigger'")
+	rows, err := s.query("PRAGMA main.journal_mode; PRAGMA main.synchronous; PRAGMA busy_timeout; PRAGMA recursive_triggers; PRAGMA temp.schema_version")
 	if isRefused(err) {
 		err = errUnfinished
 	}
 	if err != nil {
 		return settings{}, err
 	}
-	if id, ok := rows[4][1].(int64); !ok || connID(id) != s.id {
-		return settings{}, errForeign
-	}
-	return settings{journal: text(rows[0][0]), synchronous: integer(rows[1][0]), timeout: integer(rows[2][0]), recursive: integer(rows[3][0]) != 0, triggers: integer(rows[4][0])}, nil
+	return settings{journal: text(rows[0][0]), synchronous: integer(rows[1][0]), timeout: integer(rows[2][0]), recursive: integer(rows[3][0]) != 0, temp: integer(rows[4][0])}, nil
 }
 
 // full is the setting of synchronous under which a commit survives a loss of power. The Go driver's default for WAL files is
