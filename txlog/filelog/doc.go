@@ -7,8 +7,8 @@
 //	defer log.Close()
 //	manager, err := xa.Open(ctx, xa.Config{Log: log, Resources: resources})
 //
-// The directory holds append-only segments (00000001.xalog, ...) and a file named lock. Their format is told byte by byte in
-// docs/filelog-format.md. The directory must not be copied and used in two places: both would take themselves for
+// The directory holds append-only segments (00000001.xalog, ...), archives of settled decisions (00000001.settled, ...) and a file named
+// lock. Their format is told byte by byte in docs/filelog-format.md. The directory must not be copied and used in two places: both would take themselves for
 // the log whose identity it holds.
 //
 // # Failure
@@ -23,6 +23,13 @@
 // returns ErrCorrupt with file and offset. After every batch that no other follows at once, a mark is written,
 // without a sync, so that damage to the very last decision, too, is told from a torn tail, except where
 // the machine crashed before the mark reached the disk.
+//
+// # Size
+//
+// In memory are the unsettled decisions (about 250 bytes each) and those settled since the last compaction, which comes with each
+// segment of 16 MiB, or when the log has doubled. Open reads these, and the headers of the archives, of which there are some dozens. Until its retention
+// is over a settled decision stands in an archive. A new ID above all that are archived, as those of xa are, which begin with the time, is
+// decided without reading. Any other is looked for in the archives whose range it lies in, by some twenty reads of 4 KiB in each.
 //
 // # Concurrency
 //

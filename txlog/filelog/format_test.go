@@ -9,7 +9,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/xasql/xasql/txlog"
 )
+
+var documentedBytes = regexp.MustCompile(`(?m)^([0-9a-f]{4})  ((?:[0-9a-f]{2} ?)+)`)
 
 // TestTheDocumentedExampleIsWhatIsWritten compares the bytes in docs/filelog-format.md with those of the program.
 func TestTheDocumentedExampleIsWhatIsWritten(t *testing.T) {
@@ -17,8 +21,24 @@ func TestTheDocumentedExampleIsWhatIsWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	segment, example, ok := strings.Cut(string(doc), "An archive of that log")
+	if !ok {
+		t.Fatal("the document has no example of an archive")
+	}
+	_, archive := goldenArchive(goldenID, 1, goldenSettled("goldenlog123.01H", txlog.Aborted, 1, "orders"), goldenSettled("goldenlog123.01K", txlog.Committed, 2, "orders"))
+	for _, m := range documentedBytes.FindAllStringSubmatch(example, -1) {
+		off, _ := strconv.ParseInt(m[1], 16, 64)
+		b, _ := hex.DecodeString(strings.ReplaceAll(m[2], " ", ""))
+		if !bytes.Equal(archive[off:off+int64(len(b))], b) {
+			t.Errorf("%s: the document has\n% x\nthe program writes\n% x", m[1], b, archive[off:off+int64(len(b))])
+		}
+		clear(archive[off : off+int64(len(b))])
+	}
+	if !zero(archive) {
+		t.Error("some bytes of the archive are not documented")
+	}
 	var told []byte
-	for _, m := range regexp.MustCompile(`(?m)^([0-9a-f]{4})  ((?:[0-9a-f]{2} ?)+)`).FindAllStringSubmatch(string(doc), -1) {
+	for _, m := range documentedBytes.FindAllStringSubmatch(segment, -1) {
 		if off, _ := strconv.ParseInt(m[1], 16, 64); int(off) != len(told) {
 			t.Fatalf("the line of offset %s stands where offset %04x is due", m[1], len(told))
 		}

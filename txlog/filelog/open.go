@@ -31,7 +31,8 @@ func Open(dir string, opts *Options) (*Log, error) {
 	return nil, describe(dir, err)
 }
 
-// OpenReadOnly opens the log in dir to be read, as it is at this moment: what its owner does later is not seen. It takes
+// OpenReadOnly opens the log in dir to be read, as it is at this moment: what its owner does later is not seen, unless it has replaced an
+// archive that is asked for: then the log is read anew. It takes
 // no lock, changes nothing, and works while an owner lives, after it died, and on a read-only file system.
 //
 // A damaged log is opened too. Its Lookup then returns ErrCorrupt rather than Undecided, and its Unsettled
