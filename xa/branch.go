@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/xasql/xasql/drivers"
@@ -32,7 +31,7 @@ type Branch struct {
 	asked bool           // Prepare was sent, and may have had effect
 	own   *sql.Tx        // what the branch's own methods use; its end ends no more than their use of the connection
 
-	io    sync.Mutex         // held by every call into raw; guards what follows
+	io    busy               // held by every call into raw; guards what follows
 	raw   driver.Conn        // the driver's own connection under conn; nil when statements are refused
 	rows  map[*rows]struct{} // open ones
 	stmts map[*stmt]struct{} // open ones
@@ -45,6 +44,7 @@ func newBranch(t *Tx, r *resource) *Branch {
 		res:   r,
 		xid:   drivers.XID{FormatID: drivers.FormatID, GTRID: t.id, BQual: r.Name},
 		ready: make(chan struct{}),
+		io:    make(busy, 1),
 		rows:  map[*rows]struct{}{},
 		stmts: map[*stmt]struct{}{},
 	}

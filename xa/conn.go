@@ -38,10 +38,8 @@ func (c *conn) use(ctx context.Context) (use, error) {
 	if c.b == nil {
 		return use{c: c, raw: c.plain.raw, ctx: ctx, release: func() {}}, nil
 	}
-	c.b.io.Lock()
-	if c.b.raw == nil {
-		c.b.io.Unlock()
-		return use{}, c.b.over()
+	if err := c.b.acquire(ctx); err != nil { // nothing has been sent: the branch goes on, as a plain transaction does
+		return use{}, err
 	}
 	joined, release := c.b.tx.join(ctx)
 	return use{c: c, raw: c.b.raw, ctx: joined, release: release}, nil
@@ -67,12 +65,6 @@ func (u use) rows(r driver.Rows, err error) (driver.Rows, error) {
 		return u.c.b.opened(u.ctx, r, err, u.release)
 	}
 	return r, u.explain(err)
-}
-
-func (b *Branch) over() error {
-	b.tx.mu.Lock()
-	defer b.tx.mu.Unlock()
-	return b.tx.endedError()
 }
 
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
@@ -143,27 +135,28 @@ func (c *conn) Ping(ctx context.Context) error {
 // CheckNamedValue hands the check to the driver, so that its own types work.
 func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 	switch {
-	case c.plain != nil:
-		return checkOn(c.plain.raw, v)
-	case c.b == nil:
+	case c.b == nil && c.plain == nil:
 		c.unchecked = true
 		return nil
+	case c.b != nil:
+		return c.b.check(v, nil)
+	case prepares(c.plain.raw):
+		return nil
 	}
-	c.b.io.Lock()
-	defer c.b.io.Unlock()
-	return checkOn(c.b.raw, v)
+	return checkOn(v, c.plain.raw)
 }
 
 // check makes up for the checks that could not be made, as database/sql makes them.
 func (c *conn) check(raw driver.Conn, args []driver.NamedValue) ([]driver.NamedValue, error) {
-	if !c.unchecked {
+	late := c.unchecked
+	c.unchecked = false
+	if !late || prepares(raw) {
 		return args, nil
 	}
-	c.unchecked = false
 	kept := args[:0:0]
 	for _, v := range args {
 		v.Ordinal = len(kept) + 1
-		err := checkOn(raw, &v)
+		err := checkOn(&v, raw)
 		if err == driver.ErrSkip {
 			v.Value, err = driver.DefaultParameterConverter.ConvertValue(v.Value)
 		}

@@ -67,9 +67,22 @@ func beginOn(ctx context.Context, raw driver.Conn, opts driver.TxOptions) (drive
 	return tx, err
 }
 
-func checkOn(raw any, v *driver.NamedValue) error {
-	if check, ok := raw.(driver.NamedValueChecker); ok {
-		return check.CheckNamedValue(v)
+// prepares tells whether statements on the connection are always prepared first. It has no opinion of arguments then:
+// the statement's counts.
+func prepares(raw driver.Conn) bool {
+	switch raw.(type) {
+	case driver.ExecerContext, driver.Execer, driver.QueryerContext, driver.Queryer: //nolint:staticcheck // older drivers have no other
+		return false
+	}
+	return true
+}
+
+// checkOn asks the first that can check arguments.
+func checkOn(v *driver.NamedValue, asked ...any) error {
+	for _, a := range asked {
+		if check, ok := a.(driver.NamedValueChecker); ok {
+			return check.CheckNamedValue(v)
+		}
 	}
 	return driver.ErrSkip
 }

@@ -34,10 +34,11 @@ func (b *Branch) beginLocal(opts driver.TxOptions) (driver.Tx, error) {
 
 // end ends the local use. It tells why the branch can't be committed any more.
 func (l *localTx) end() error {
-	l.b.io.Lock()
-	defer l.b.io.Unlock()
-	if l.b.local == l {
-		l.b.local = nil
+	if l.b.lock() {
+		if l.b.local == l {
+			l.b.local = nil
+		}
+		l.b.io.Unlock()
 	}
 	l.b.tx.mu.Lock()
 	defer l.b.tx.mu.Unlock()

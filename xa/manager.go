@@ -97,18 +97,20 @@ func (m *Manager) Begin(ctx context.Context, opts *TxOptions) (*Tx, error) {
 // of [Manager.DB]'s handles run inside the transaction under that context. What Do returns otherwise is what [Tx.Commit] returns.
 // Where opts.Retry asks for it, a definite abort makes Do call fn again, in a new transaction.
 func (m *Manager) Do(ctx context.Context, opts *TxOptions, fn func(ctx context.Context, tx *Tx) error) error {
+	tx, err := m.Begin(ctx, opts)
+	if err != nil {
+		return err
+	}
 	for attempt := 1; ; attempt++ {
-		tx, err := m.Begin(ctx, opts)
-		if err != nil {
-			return err
-		}
 		err = tx.do(ctx, fn)
-		if attempt >= tx.opts.Retry.Attempts || !tx.repeatable(err) {
+		if attempt >= tx.opts.Retry.Attempts || !tx.repeatable(err) || tx.opts.Retry.pause(ctx, attempt) != nil {
 			return err
 		}
-		if tx.opts.Retry.pause(ctx, attempt) != nil {
-			return err
+		next, failed := m.Begin(ctx, opts)
+		if failed != nil {
+			return err // what became of the last attempt is what the caller must know
 		}
+		tx = next
 	}
 }
 

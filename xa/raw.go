@@ -9,17 +9,16 @@ import (
 
 // Raw calls f with the driver's own connection of the branch, e.g. pgx's *stdlib.Conn, for what database/sql has no words for: bulk loads,
 // batches, the client library's own types. f must not use it after it has returned, nor end the transaction on it, nor
-// call the branch's or the handle's methods: they wait until f has returned. After the transaction's end Raw returns [ErrTxDone]. The end waits
+// call the branch's or the handle's methods: they wait until f has returned, or the transaction's timeout is over. After the transaction's end Raw returns [ErrTxDone]. The end waits
 // for f; one that interrupts, as a timeout does, ends the context of [Manager.Do]'s function, which f should use.
 //
 // When f panics, or its error means that the connection is lost or a context has ended, the transaction can only be rolled back.
 // Raw returns f's error.
 func (b *Branch) Raw(f func(driverConn any) error) error {
-	b.io.Lock()
-	defer b.io.Unlock()
-	if b.raw == nil {
-		return b.over()
+	if err := b.acquire(context.Background()); err != nil {
+		return err
 	}
+	defer b.io.Unlock()
 	returned := false
 	defer func() {
 		if !returned {

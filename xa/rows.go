@@ -40,13 +40,17 @@ func (r *rows) end() error {
 }
 
 func (r *rows) Close() error {
-	r.b.io.Lock()
+	if !r.b.lock() {
+		return nil // the transaction's end closes them
+	}
 	defer r.b.io.Unlock()
 	return r.b.explain(r.ctx, r.end())
 }
 
 func (r *rows) Next(dest []driver.Value) error {
-	r.b.io.Lock()
+	if !r.b.lock() {
+		return r.b.over()
+	}
 	defer r.b.io.Unlock()
 	if r.closed {
 		return r.b.over()
@@ -64,7 +68,9 @@ func (r *rows) HasNextResultSet() bool {
 }
 
 func (r *rows) NextResultSet() error {
-	r.b.io.Lock()
+	if !r.b.lock() {
+		return r.b.over()
+	}
 	defer r.b.io.Unlock()
 	x, ok := r.Rows.(driver.RowsNextResultSet)
 	if !ok || r.closed {

@@ -15,9 +15,10 @@ type stmt struct {
 }
 
 // convertingStmt is a statement of an older driver, which converts arguments by column.
-type convertingStmt struct {
-	*stmt
-	driver.ColumnConverter
+type convertingStmt struct{ *stmt }
+
+func (s convertingStmt) ColumnConverter(i int) driver.ValueConverter {
+	return s.raw.(driver.ColumnConverter).ColumnConverter(i)
 }
 
 // newStmt takes over the driver's statement. b.io is held.
@@ -27,8 +28,8 @@ func newStmt(c *conn, raw driver.Stmt) driver.Stmt {
 	if s.b != nil {
 		s.b.stmts[s] = struct{}{}
 	}
-	if cc, ok := raw.(driver.ColumnConverter); ok {
-		return convertingStmt{s, cc}
+	if _, ok := raw.(driver.ColumnConverter); ok {
+		return convertingStmt{s}
 	}
 	return s
 }
@@ -47,10 +48,13 @@ func (s *stmt) end() error {
 
 func (s *stmt) Close() error {
 	s.c.stmts--
-	if s.b != nil {
-		s.b.io.Lock()
-		defer s.b.io.Unlock()
+	if s.b == nil {
+		return s.end()
 	}
+	if !s.b.lock() {
+		return nil // the transaction's end closes it
+	}
+	defer s.b.io.Unlock()
 	return s.end()
 }
 
@@ -100,17 +104,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 // CheckNamedValue asks the statement, then the connection, as database/sql does.
 func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
 	if s.b != nil {
-		s.b.io.Lock()
-		defer s.b.io.Unlock()
+		return s.b.check(v, s.raw)
 	}
-	if check, ok := s.raw.(driver.NamedValueChecker); ok {
-		return check.CheckNamedValue(v)
-	}
-	switch {
-	case s.b != nil:
-		return checkOn(s.b.raw, v)
-	case s.c.plain != nil:
-		return checkOn(s.c.plain.raw, v)
-	}
-	return driver.ErrSkip
+	return checkOn(v, s.raw, s.c.plain.raw)
 }

@@ -392,26 +392,6 @@ func TestLateCoordinatorFindsAborted(t *testing.T) {
 	})
 }
 
-// P3 and P11: a connection that breaks is never pooled, and its statement never runs again.
-func TestLostStatementIsNotRunAgain(t *testing.T) {
-	run(t, func(w *world) {
-		m := w.open()
-		var ran int
-		err := m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
-			w.put(tx, "stock", "k", "v")
-			w.put(tx, "orders", "k", "v")
-			for range 3 {
-				w.orders.Fail(memdb.OpStatement, memdb.Fault{Lost: true, After: true, Hook: func() { ran++ }})
-			}
-			_, err := m.DB("orders").ExecContext(ctx, "PUT k2 v")
-			return err
-		})
-		if !errors.Is(err, xa.ErrRolledBack) || ran != 1 {
-			w.Errorf("ran %d times; %v", ran, err)
-		}
-	})
-}
-
 // P3: a connection whose branch is not known to be finished never goes back to the pool.
 func TestUnfinishedConnectionIsDiscarded(t *testing.T) {
 	refused := memdb.Fault{Err: errors.New("no")}
@@ -442,59 +422,6 @@ func TestUnfinishedConnectionIsDiscarded(t *testing.T) {
 	}
 }
 
-func TestRowsOfTheHandleEndWithTheTransaction(t *testing.T) {
-	run(t, func(w *world) {
-		m := w.open()
-		tx, _ := m.Begin(w.Context(), nil)
-		w.put(tx, "orders", "k", "v")
-		w.put(tx, "stock", "k", "v")
-		rows, err := m.DB("orders").QueryContext(xa.NewContext(w.Context(), tx), "GET k")
-		if err != nil {
-			w.Fatal(err)
-		}
-		defer rows.Close()
-		if err := tx.Commit(w.Context()); err != nil {
-			w.Fatal(err)
-		}
-		if rows.Next() || !errors.Is(rows.Err(), sql.ErrTxDone) {
-			w.Errorf("rows after the end: %v", rows.Err())
-		}
-	})
-}
-
-// A *sql.Conn of the handle that is kept past the end must not reach the connection, which is somebody else's by then.
-func TestHandleKeptPastTheEndReachesNothing(t *testing.T) {
-	run(t, func(w *world) {
-		m := w.open()
-		tx, _ := m.Begin(w.Context(), nil)
-		conn, err := m.DB("orders").Conn(xa.NewContext(w.Context(), tx))
-		if err != nil {
-			w.Fatal(err)
-		}
-		stmt, err := conn.PrepareContext(w.Context(), "PUT k ?")
-		if err != nil {
-			w.Fatal(err)
-		}
-		if _, err := stmt.ExecContext(w.Context(), "v"); err != nil {
-			w.Fatal(err)
-		}
-		w.put(tx, "stock", "k", "v")
-		if err := tx.Commit(w.Context()); err != nil {
-			w.Fatal(err)
-		}
-		_, stmtErr := stmt.ExecContext(w.Context(), "late")
-		_, connErr := conn.ExecContext(w.Context(), "PUT k late")
-		for _, err := range []error{stmtErr, connErr} {
-			if !errors.Is(err, sql.ErrTxDone) {
-				w.Errorf("after the end: %v", err)
-			}
-		}
-		if err := errors.Join(stmt.Close(), conn.Close()); err != nil {
-			w.Error(err)
-		}
-	})
-}
-
 // Rollback does not wait for a branch that waits for a connection.
 func TestRollbackCutsAStartingBranchOff(t *testing.T) {
 	run(t, func(w *world) {
@@ -519,53 +446,6 @@ func TestRollbackCutsAStartingBranchOff(t *testing.T) {
 			w.Errorf("Rollback waited for %v", took)
 		}
 		wg.Wait()
-	})
-}
-
-func TestHandleJoinsTheTransaction(t *testing.T) {
-	run(t, func(w *world) {
-		m := w.open()
-		save := func(ctx context.Context, db *sql.DB, v string) error { // a repository that knows only *sql.DB
-			tx, err := db.BeginTx(ctx, nil)
-			if err != nil {
-				return err
-			}
-			defer tx.Rollback()
-			if _, err := tx.ExecContext(ctx, "PUT k ?", v); err != nil {
-				return err
-			}
-			return tx.Commit()
-		}
-		err := m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
-			if err := save(ctx, m.DB("orders"), "v"); err != nil {
-				return err
-			}
-			if _, ok := w.orders.Get("k"); ok {
-				w.Error("the local commit was a real one")
-			}
-			return save(ctx, m.DB("stock"), "v")
-		})
-		if err != nil {
-			w.Error(err)
-		}
-		err = m.Do(w.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
-			local, err := m.DB("orders").BeginTx(ctx, nil)
-			if err != nil {
-				return err
-			}
-			return local.Rollback()
-		})
-		if !errors.Is(err, xa.ErrRolledBack) {
-			w.Errorf("after a local rollback: %v", err)
-		}
-		for _, r := range []string{"orders", "stock"} {
-			if err := save(w.Context(), m.DB(r), "plain"); err != nil { // outside of a transaction: an ordinary handle
-				w.Error(err)
-			}
-		}
-		if m.DB("nobody") != nil {
-			w.Error("a handle for an unknown resource")
-		}
 	})
 }
 
