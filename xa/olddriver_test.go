@@ -135,7 +135,7 @@ func calls(ctx context.Context, db *sql.DB) []string {
 		return []string{err.Error()}
 	}
 	defer conn.Close()
-	for _, args := range [][]any{{1, "x"}, {sql.Named("n", 1), 2}, {ownType{7}, "x"}, {dropped{}, ownType{1}, 2}, {"maybe", true}, {sql.NullInt64{}, valuer(3)}, {1}, {ended, 1}} {
+	for _, args := range [][]any{{1, "x"}, {sql.Named("n", 1), 2}, {ownType{7}, "x"}, {dropped{}, ownType{1}, 2}, {"maybe", true}, {sql.NullInt64{}, valuer(3)}, {1}, {struct{}{}, 1}} {
 		for _, on := range []interface {
 			ExecContext(context.Context, string, ...any) (sql.Result, error)
 			QueryRowContext(context.Context, string, ...any) *sql.Row
