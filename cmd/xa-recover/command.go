@@ -133,7 +133,7 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.flags.log, "log", "", "the decision log, as `URL` (default $XA_LOG)")
 	f.StringArrayVar(&a.flags.resources, "resource", nil, "a database, as `NAME=URL`; once for each (default $XA_RESOURCES)")
 	f.StringVarP(&a.flags.output, "output", "o", "table", "table or json")
-	f.DurationVar(&a.flags.timeout, "timeout", time.Minute, "limit for the whole run (log dump, verify, compact, adopt: none unless given)")
+	f.DurationVar(&a.flags.timeout, "timeout", time.Minute, "limit for the whole run; log dump, verify, compact, adopt: none")
 	f.CountVarP(&a.flags.verbose, "verbose", "v", "tell more on standard error; twice: everything")
 	root.AddCommand(a.resolveCommand(), a.listCommand(), a.showCommand(), a.logCommand())
 	return root

@@ -222,3 +222,15 @@ func TestWrongUsageOfLogCommandsExitsTwo(t *testing.T) {
 	}
 	w.golden("log-usage")
 }
+
+func TestHelpFitsATerminal(t *testing.T) {
+	for _, command := range []string{"", "info", "dump", "verify", "compact", "adopt", "schema"} {
+		w := newWorld(t)
+		w.wantStatus(w.run("log", command, "--help"), 0)
+		for line := range strings.Lines(w.session.String()) {
+			if len(line) > 120 {
+				t.Errorf("log %s: %d columns: %s", command, len(line), line)
+			}
+		}
+	}
+}

@@ -34,8 +34,8 @@ func (a *app) logDumpCommand() *cobra.Command {
 --output json, as one JSON object a line. It is written while the log is read,
 in little memory for however many.
 
-The oldest come first; of more than %d only roughly, as no more are held to be
-put in order. The sort command puts all in the order of their beginning.
+The oldest come first; of more than %d only roughly, as no more are held
+to be put in order. The sort command puts all in the order of their beginning.
 
 Of a damaged log all that can be read is listed; the exit status is then 1.`, dumpWindow),
 		Args: noArguments,

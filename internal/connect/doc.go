@@ -28,7 +28,7 @@
 //
 // # Failure
 //
-// Nothing is contacted before the pool is used; a server that does not answer is an error after ten seconds, unless
+// Nothing is contacted before a pool is used or a log is opened; a server that does not answer is an error after ten seconds, unless
 // the URL sets another limit. A file or a log that is not there is an error, never created: except by [Create].
 //
 // # Concurrency
