@@ -17,7 +17,7 @@ import (
 
 	"github.com/xasql/xasql/integration/engines"
 	"github.com/xasql/xasql/integration/ledger"
-	"github.com/xasql/xasql/txlog/filelog"
+	"github.com/xasql/xasql/internal/connect"
 )
 
 // sqlite stands for SQLite where an engine is wanted.
@@ -25,7 +25,7 @@ var sqlite = engines.Engine{Name: "sqlite", Kind: "sqlite"}
 
 // bank is some databases with a ledger each, the log of the program that makes transfers between them, and what that program told.
 type bank struct {
-	log       string // directory
+	log       string // URL
 	told      string // file
 	databases []database
 }
@@ -48,7 +48,7 @@ func newBank(t *testing.T, es ...engines.Engine) *bank {
 func newBankOf(t *testing.T, newDatabase func(*engines.Server) string, es ...engines.Engine) *bank {
 	t.Helper()
 	dir := t.TempDir()
-	b := &bank{log: filepath.Join(dir, "log"), told: filepath.Join(dir, "told")}
+	b := &bank{log: "file:" + filepath.Join(dir, "log"), told: filepath.Join(dir, "told")}
 	for i, e := range es {
 		d := database{name: fmt.Sprintf("%c-%s", 'a'+i, strings.ReplaceAll(e.Name, ":", "-"))}
 		if e == sqlite {
@@ -87,17 +87,22 @@ func (d database) open(t *testing.T) *sql.DB {
 
 // env tells the programs of log and databases, with the passwords apart from the URLs.
 func (b *bank) env() []string {
-	env := []string{"XA_LOG=file:" + b.log}
-	var resources []string
-	for _, d := range b.databases {
-		u, _ := url.Parse(d.url)
-		if password, ok := u.User.Password(); ok {
-			variable := strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToUpper(d.name))
-			env = append(env, "XA_"+variable+"_PASSWORD="+password)
-			u.User = url.User(u.User.Username())
+	var env, resources []string
+	without := func(name, raw string) string {
+		u, _ := url.Parse(raw)
+		password, ok := u.User.Password()
+		if !ok {
+			return raw
 		}
-		resources = append(resources, d.name+"="+u.String())
+		variable := strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToUpper(name))
+		env = append(env, "XA_"+variable+"_PASSWORD="+password)
+		u.User = url.User(u.User.Username())
+		return u.String()
 	}
+	for _, d := range b.databases {
+		resources = append(resources, d.name+"="+without(d.name, d.url))
+	}
+	env = append(env, "XA_LOG="+without("log", b.log))
 	return append(env, "XA_RESOURCES="+strings.Join(resources, "\n"))
 }
 
@@ -177,7 +182,7 @@ func (b *bank) check(t *testing.T) (map[string]ledger.Book, ledger.Told) {
 // checkLog returns the log's identity.
 func (b *bank) checkLog(t *testing.T) string {
 	t.Helper()
-	log, err := filelog.OpenReadOnly(b.log)
+	log, err := connect.ReadLog(b.log)
 	if err != nil {
 		t.Fatal(err)
 	}

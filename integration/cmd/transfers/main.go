@@ -27,6 +27,7 @@ import (
 
 	"github.com/xasql/xasql/integration/ledger"
 	"github.com/xasql/xasql/internal/connect"
+	"github.com/xasql/xasql/txlog"
 	"github.com/xasql/xasql/txlog/filelog"
 	"github.com/xasql/xasql/xa"
 )
@@ -63,11 +64,7 @@ func main() {
 }
 
 func run(ctx context.Context, o options, out io.Writer) (err error) {
-	dir, ok := strings.CutPrefix(o.log, "file:")
-	if !ok {
-		return fmt.Errorf("XA_LOG is %q, want file:DIR", o.log)
-	}
-	log, err := filelog.Open(dir, nil)
+	log, err := openLog(ctx, o.log)
 	if err != nil {
 		return err
 	}
@@ -98,6 +95,18 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	return errors.Join(failed, m.Shutdown(ctx), m.Close())
+}
+
+// openLog opens the log. One in files is made if need be; one in a database must be there.
+func openLog(ctx context.Context, raw string) (txlog.Log, error) {
+	u, err := connect.ParseLog(raw)
+	if err != nil {
+		return nil, err
+	}
+	if u.Dir != "" {
+		return filelog.Open(u.Dir, nil)
+	}
+	return u.Open(ctx, connect.LogOptions{})
 }
 
 // outcome is what an error of xa tells; false: nothing.
