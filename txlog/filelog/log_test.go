@@ -458,3 +458,25 @@ func capture() (*slog.Logger, *strings.Builder) {
 	var b strings.Builder
 	return slog.New(slog.NewTextHandler(&b, nil)), &b
 }
+
+// TestADecisionAllocatesNothing, but for the growth of the map, now and then.
+func TestADecisionAllocatesNothing(t *testing.T) {
+	l := mustOpen(t, t.TempDir(), &Options{Logger: quiet()})
+	resources := []string{"orders", "ledger"}
+	ids := make([]string, 512)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("log.%022d", i)
+	}
+	i := 0
+	if n := testing.AllocsPerRun(len(ids)-1, func() {
+		if _, err := l.Decide(t.Context(), txlog.Decision{ID: ids[i], Outcome: txlog.Committed, Resources: resources}); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Settle(t.Context(), ids[i]); err != nil {
+			t.Fatal(err)
+		}
+		i++
+	}); n > 0 {
+		t.Errorf("a decision and its settling allocate %v times", n)
+	}
+}
