@@ -411,3 +411,18 @@ func TestExistingMakesNoLog(t *testing.T) {
 	closeLog(t, mustOpen(t, made, nil))
 	mustOpen(t, made, &Options{Existing: true})
 }
+
+// TestThePlaceIsWrittenAsDocumented holds the bytes of record kind 7 for ever.
+func TestThePlaceIsWrittenAsDocumented(t *testing.T) {
+	t.Parallel()
+	born := time.Unix(1795344950, 290300876).UTC()
+	r := (&residence{place: place{5308437, born, "app-7:/var/lib/log"}, noted: goldenTime(3), copied: goldenTime(2), original: "app-6:/srv/log"}).record()
+	got := fmt.Sprintf("%x", newSeeder(goldenID, 1).appendRecord(nil, headerSize+batchHeaderSize, &r))
+	want := "7e000000" + "95b04ea8" + "07" + "ab98096a00000000" + "15cd5b07" + // length, CRC, kind, when it was noted
+		"07" + fmt.Sprintf("%x", "5308437") + "04" +
+		"1e" + fmt.Sprintf("%x", "2026-11-22T10:55:50.290300876Z") + "12" + fmt.Sprintf("%x", "app-7:/var/lib/log") +
+		"1e" + fmt.Sprintf("%x", "2026-05-17T10:30:02.123456789Z") + "0e" + fmt.Sprintf("%x", "app-6:/srv/log")
+	if got != want {
+		t.Errorf("the record is\n%s\nwant\n%s", got, want)
+	}
+}
