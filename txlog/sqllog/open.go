@@ -48,7 +48,6 @@ func open(ctx context.Context, db *sql.DB, d Dialect, o *Options) (*Log, error) 
 	}
 	if sessions > 1 {
 		l.writer = newSession(db, g, l.prepare)
-		l.writer.reserve = l.side
 	}
 	if err := checkPool(db, sessions); err != nil {
 		return nil, err
@@ -57,6 +56,7 @@ func open(ctx context.Context, db *sql.DB, d Dialect, o *Options) (*Log, error) 
 	err = l.side.do(ctx, l.adopt)
 	if err == nil && l.writer != l.side {
 		err = l.writer.do(ctx, func(context.Context, *sql.Conn) error { return nil })
+		l.writer.reserve = l.side // not before: it would take its only connection
 	}
 	if err != nil {
 		l.end()
