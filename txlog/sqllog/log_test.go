@@ -44,3 +44,5 @@ func (l *Log) pause(paused bool) {
 	defer l.mu.Unlock()
 	l.paused = paused
 }
+
+func loggerTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
