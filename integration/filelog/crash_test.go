@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -25,15 +26,17 @@ type truth struct {
 	never   map[string]bool          // ErrNotDecided
 	unknown map[string]bool
 	settled map[string]bool // perhaps
+
+	retention time.Duration
 }
 
-func newTruth() *truth {
-	return &truth{stands: map[string]txlog.Outcome{}, never: map[string]bool{}, unknown: map[string]bool{}, settled: map[string]bool{}}
+func newTruth(retention time.Duration) *truth {
+	return &truth{retention: retention, stands: map[string]txlog.Outcome{}, never: map[string]bool{}, unknown: map[string]bool{}, settled: map[string]bool{}}
 }
 
-// openOn opens a log that begins a new segment every few decisions, and forgets at once what is settled.
-func openOn(d *disk) (*filelog.Log, error) {
-	return filelog.OpenOn(d, dir, &filelog.Options{SegmentSize: 4096, Retention: -1, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+// openOn opens a log that begins a new segment every few decisions.
+func (w *truth) openOn(d *disk) (*filelog.Log, error) {
+	return filelog.OpenOn(d, dir, &filelog.Options{SegmentSize: 4096, Retention: w.retention, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 }
 
 // work decides, and settles most.
@@ -77,7 +80,7 @@ func (w *truth) check(l *filelog.Log) error {
 	}
 	for id, want := range w.stands {
 		got, err := l.Lookup(ctx, id)
-		if forgotten := got == txlog.Undecided && w.settled[id]; err != nil || got != want && !forgotten {
+		if forgotten := got == txlog.Undecided && w.settled[id] && w.retention < 0; err != nil || got != want && !forgotten {
 			return fmt.Errorf("%s is %s, %v; told %s", id, got, err, want)
 		}
 		if !w.settled[id] && open[id].Outcome != want {
@@ -108,18 +111,29 @@ const decisions = 40
 // TestASecondJudgeFindsNothingLost fails, or crashes, at the n-th operation for every n. Each time the log is opened again, held against what
 // was told, appended to, crashes once more, and is read again.
 func TestASecondJudgeFindsNothingLost(t *testing.T) {
-	t.Parallel()
-	whole := newDisk(vfs.NewCrashableMem(), 0, nil)
-	l, err := openOn(whole)
+	for what, retention := range map[string]time.Duration{"settled decisions are dropped": -1, "settled decisions go to archives": time.Hour} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			goWrongEverywhere(t, retention)
+		})
+	}
+}
+
+func goWrongEverywhere(t *testing.T, retention time.Duration) {
+	whole, w := newDisk(vfs.NewCrashableMem(), 0, nil), newTruth(retention)
+	l, err := w.openOn(whole)
 	if err != nil {
 		t.Fatal(err)
 	}
-	newTruth().work(l, "a", decisions)
+	w.work(l, "a", decisions)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if whole.renames < 5 {
 		t.Fatalf("%d renames: too few segments to show anything", whole.renames)
+	}
+	if retention > 0 && l.Info().Archives == 0 {
+		t.Fatalf("no archive was made: %+v", l.Info())
 	}
 	numbers := make(chan int)
 	var wg sync.WaitGroup
@@ -127,7 +141,7 @@ func TestASecondJudgeFindsNothingLost(t *testing.T) {
 		wg.Go(func() {
 			for n := range numbers {
 				for keep := range 4 {
-					if err := goWrong(n, keep); err != nil {
+					if err := goWrong(retention, n, keep); err != nil {
 						t.Errorf("operation %d, %s: %v", n, []string{"crash, only what was synced", "crash, half of the rest", "killed", "fails once"}[keep], err)
 					}
 				}
@@ -142,16 +156,16 @@ func TestASecondJudgeFindsNothingLost(t *testing.T) {
 	t.Logf("%d operations, each of which failed, or was the last, in 4 ways", whole.ops)
 }
 
-func goWrong(n, keep int) error {
+func goWrong(retention time.Duration, n, keep int) error {
 	r := rand.New(rand.NewPCG(uint64(n), uint64(keep)))
 	kept := percent([]int{0, 50, 100, 100}[keep], r)
 	crash := &kept
 	if keep == 3 {
 		crash = nil
 	}
-	w := newTruth()
+	w := newTruth(retention)
 	d := newDisk(vfs.NewCrashableMem(), n, crash)
-	if l, err := openOn(d); err == nil {
+	if l, err := w.openOn(d); err == nil {
 		w.id = l.ID()
 		w.work(l, "a", decisions)
 		if r.IntN(2) == 0 {
@@ -162,7 +176,7 @@ func goWrong(n, keep int) error {
 		if d = newDisk(d.left(kept), 0, nil); i == 1 { // an opening that is cut short, too
 			d.at, d.crash = 1+r.IntN(40), &kept
 		}
-		l, err := openOn(d)
+		l, err := w.openOn(d)
 		if err != nil && d.after == nil {
 			return fmt.Errorf("opening %d: %w", i+1, err)
 		}
@@ -174,7 +188,7 @@ func goWrong(n, keep int) error {
 		}
 		kept = percent(unsynced, r)
 	}
-	l, err := openOn(newDisk(d.left(kept), 0, nil))
+	l, err := w.openOn(newDisk(d.left(kept), 0, nil))
 	if err != nil {
 		return fmt.Errorf("last opening: %w", err)
 	}
