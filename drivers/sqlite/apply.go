@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	sqlite3 "github.com/mattn/go-sqlite3"
 
@@ -24,7 +25,49 @@ func (s session) apply(xid drivers.XID) error {
 	if err := s.verify(rec); err != nil {
 		return err
 	}
-	return s.applyRecord(xid, rec)
+	before, err := s.orphans(rec)
+	if err != nil {
+		return err
+	}
+	if err := s.applyRecord(xid, rec); err != nil {
+		return err
+	}
+	after, err := s.orphans(rec)
+	if err == nil && after > before {
+		err = fmt.Errorf("%w: %d rows of tables that are new would refer to rows that it removes", ErrChanged, after-before)
+	}
+	return err
+}
+
+// orphans counts the rows whose foreign keys refer to nothing, in tables that refer to one that the branch changes. Where the schema is as it
+// was, none can be new: the fence has kept rows out. A table that was made in the meantime has no fence.
+func (s session) orphans(rec record) (n int64, err error) {
+	version, err := s.number("PRAGMA main.schema_version")
+	if err != nil || !rec.ForeignKeys || version == rec.SchemaVersion {
+		return 0, err
+	}
+	changed := map[string]bool{}
+	for _, t := range rec.Tables {
+		changed[strings.ToLower(t.Table.Name)] = true
+	}
+	rows, err := s.query(`SELECT DISTINCT l.name, f."table" FROM pragma_table_list l, pragma_foreign_key_list(l.name, 'main') f WHERE l.schema = 'main' AND l.type = 'table'`)
+	if err != nil {
+		return 0, err
+	}
+	counted := map[string]bool{}
+	for _, r := range rows {
+		child, parent := text(r[0]), text(r[1])
+		if !changed[strings.ToLower(parent)] || counted[child] {
+			continue
+		}
+		counted[child] = true
+		some, err := s.number("SELECT count(*) FROM pragma_foreign_key_check(?, 'main')", child)
+		if err != nil {
+			return 0, fmt.Errorf("check the foreign keys of %q: %w", child, err)
+		}
+		n += some
+	}
+	return n, nil
 }
 
 // applyRecord does it without a look at what the database is.

@@ -135,14 +135,7 @@ func (b *branch) start(ctx context.Context, s session) error {
 		return err
 	}
 	b.restore = append(b.restore, func(s session) error { return s.synchronous(b.set.synchronous, b.set.synchronous) })
-	if err := s.lock(ctx, b.set.timeout); err != nil {
-		return err
-	}
-	b.driver.step("locked")
-	if err := s.prepareFile(ctx, b.facts, b.set.timeout); err != nil {
-		return err
-	}
-	if err := s.inDoubt(); err != nil {
+	if err := b.lockFree(ctx, s); err != nil {
 		return err
 	}
 	if err := s.exec("SAVEPOINT " + savepoint); err != nil {
@@ -170,15 +163,6 @@ func (b *branch) fit(s session) error {
 	}
 	if err == nil {
 		b.facts.temp = b.set.temp
-	}
-	return err
-}
-
-// inDoubt returns an errInDoubt while a branch is prepared in the file.
-func (s session) inDoubt() error {
-	xid, err := s.value("SELECT xid FROM main._xa_prepared")
-	if err == nil && xid != nil {
-		err = fmt.Errorf("%w: %s: recovery must finish it first (see xa-recover)", errInDoubt, text(xid))
 	}
 	return err
 }

@@ -42,8 +42,8 @@ typedef struct {
 
 struct xa_conn {
 	i64 id;
-	int refs; // of the SQL functions
 	sqlite3 *db;
+	char *path; // of its main file; 0: not known
 	xa_conn *next;
 	int mode;
 	xa_report seen;
@@ -67,10 +67,9 @@ static void forget_tables(xa_conn *c) {
 	c->ntables = c->last = 0;
 }
 
-// closed is the destructor of the SQL functions.
+// closed is the destructor of the SQL function char.
 static void closed(void *p) {
 	xa_conn *c = p, **at;
-	if (--c->refs > 0) return;
 	pthread_mutex_lock(&conns_mu);
 	for (at = &conns; *at; at = &(*at)->next)
 		if (*at == c) {
@@ -82,6 +81,7 @@ static void closed(void *p) {
 	free(c->rows);
 	free(c->keys);
 	free(c->lock);
+	free(c->path);
 	free(c);
 }
 
@@ -107,6 +107,15 @@ i64 xa_id_of(const void *db) {
 	i64 id = c ? c->id : 0;
 	pthread_mutex_unlock(&conns_mu);
 	return id;
+}
+
+// xa_count counts this process's open connections to a file, by its path as SQLite gives it.
+int xa_count(const char *path) {
+	int n = 0;
+	pthread_mutex_lock(&conns_mu);
+	for (xa_conn *c = conns; c; c = c->next) n += c->path && strcmp(c->path, path) == 0;
+	pthread_mutex_unlock(&conns_mu);
+	return n;
 }
 
 int xa_alive(long long id) { return xa_find(id) != 0; }
@@ -426,8 +435,9 @@ int xa_release(xa_conn *c) {
 static int opened(sqlite3 *db, char **message, const void *api) {
 	xa_conn *c = calloc(1, sizeof *c);
 	if (!c) return NOMEM;
+	const char *path = sqlite3_db_filename(db, "main");
 	c->db = db;
-	c->refs = 1;
+	c->path = path ? strdup(path) : 0;
 	pthread_mutex_lock(&conns_mu);
 	c->id = ++last_id;
 	c->next = conns;

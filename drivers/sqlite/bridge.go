@@ -39,6 +39,13 @@ type connID int64
 // connOf returns the number of the connection with SQLite's handle db; 0: there is none.
 func connOf(db unsafe.Pointer) connID { return connID(C.xa_id_of(db)) }
 
+// connectionsTo counts this process's open connections to a file, by its path as SQLite gives it.
+func connectionsTo(path string) int {
+	p := C.CString(path)
+	defer C.free(unsafe.Pointer(p))
+	return int(C.xa_count(p))
+}
+
 // alive reports whether the connection is still open. It may be called at any time.
 func (id connID) alive() bool { return C.xa_alive(C.longlong(id)) != 0 }
 
@@ -121,6 +128,8 @@ func (b bridge) busyStatements() int   { return int(C.xa_busy_statements(b.c)) }
 func (b bridge) unresolvedFKs() bool   { return C.xa_unresolved_fks(b.c) != 0 }
 func (b bridge) busyTimeout(ms int64)  { C.xa_busy_timeout(b.c, C.int(ms)) }
 func (b bridge) triggersEnabled() bool { return C.xa_triggers(b.c, -1) == 1 }
+
+func (b bridge) foreignKeys() bool { return C.xa_foreign_keys(b.c, -1) == 1 }
 
 // What last_insert_rowid() says belongs to the application.
 func (b bridge) lastRowid() int64         { return int64(C.xa_last_rowid(b.c)) }

@@ -41,6 +41,7 @@ typedef struct {
 
 int xa_register(void);
 long long xa_id_of(const void *db);
+int xa_count(const char *path);
 int xa_alive(long long id);
 void xa_look(long long id, xa_report *out);
 

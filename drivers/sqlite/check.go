@@ -69,6 +69,9 @@ func (s session) check(add func(severity drivers.Severity, hint, problem string,
 	if err != nil {
 		return err
 	}
+	if sc.log {
+		add(drivers.Fatal, logHint, "the file holds a decision log (table %s)", logTable)
+	}
 	for _, name := range slices.Sorted(maps.Keys(sc.cannot)) {
 		if why := sc.cannot[name]; why != shadow {
 			add(drivers.Warning, "write to it outside of global transactions", "table %q can't be written in a branch: %s", name, why)

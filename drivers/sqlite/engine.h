@@ -26,6 +26,7 @@ extern int sqlite3_busy_timeout(sqlite3 *, int);
 extern i64 sqlite3_last_insert_rowid(sqlite3 *);
 extern void sqlite3_set_last_insert_rowid(sqlite3 *, i64);
 extern int sqlite3_get_autocommit(sqlite3 *);
+extern const char *sqlite3_db_filename(sqlite3 *, const char *);
 extern int sqlite3_db_readonly(sqlite3 *, const char *);
 extern sqlite3_stmt *sqlite3_next_stmt(sqlite3 *, sqlite3_stmt *);
 extern int sqlite3_stmt_busy(sqlite3_stmt *);

@@ -15,9 +15,6 @@ import (
 	"github.com/xasql/xasql/drivers"
 )
 
-// errInDoubt is behind Begin's error while the file holds a prepared branch that no session works on.
-var errInDoubt = errors.New("the file holds a prepared branch, and so takes no other")
-
 // Classify implements [drivers.Classifier].
 func (driver) Classify(err error) drivers.Class {
 	switch {

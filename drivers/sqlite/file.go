@@ -181,6 +181,9 @@ func (s session) prepareFile(ctx context.Context, f *facts, timeout int64) error
 			}
 			f.capture = nil
 		}
+		if f.schema.log {
+			return fmt.Errorf("%w: the file holds a decision log (table %s): %s", drivers.ErrNotSupported, logTable, logHint)
+		}
 		if f.schema.complete {
 			return nil
 		}

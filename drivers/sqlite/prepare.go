@@ -91,7 +91,7 @@ func (b *branch) abandon(s session, cause error) error {
 // gather reads what the branch has done, and undoes it. The transaction goes on, and holds the write lock.
 func (b *branch) gather(ctx context.Context, s session) (record, []redo, error) {
 	sc, tables := b.facts.schema, b.captured()
-	rec := record{SchemaVersion: sc.version}
+	rec := record{SchemaVersion: sc.version, ForeignKeys: s.foreignKeys()}
 	if id, err := s.value("SELECT " + whoAmI); err != nil || id != int64(s.id) {
 		return rec, nil, errors.Join(errForeign, err) // something else has stood in the place of what captures
 	}

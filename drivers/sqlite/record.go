@@ -20,6 +20,7 @@ type record struct {
 	Tables        []tableRecord  `json:"tables,omitempty"`
 	Sequence      *sequences     `json:"sqlite_sequence,omitempty"`
 	Header        []headerRecord `json:"header,omitempty"`
+	ForeignKeys   bool           `json:"foreign_keys,omitempty"` // the branch was held to them
 }
 
 // tableRecord is a table's part: the rows of _xa_redo from First to Last.

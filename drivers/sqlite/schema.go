@@ -15,6 +15,7 @@ type schema struct {
 	tables   []*table
 	views    []string
 	sequence bool              // there is a sqlite_sequence
+	log      bool              // there is a decision log
 	triggers bool              // there are triggers that are not ours
 	objects  map[string]bool   // the names of our own tables and triggers, in lower case
 	fences   []fence           // the fence's triggers that are there
@@ -85,6 +86,7 @@ func (s session) readSchema(version int64) (*schema, error) {
 			sc.views = append(sc.views, name)
 		default:
 			sqls[name] = sql
+			sc.log = sc.log || kind == "table" && strings.EqualFold(name, logTable)
 		}
 	}
 	list, err := s.query("SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' ORDER BY name")
@@ -110,6 +112,11 @@ func (s session) readSchema(version int64) (*schema, error) {
 	}
 	return sc, nil
 }
+
+// logTable is the table of a decision log of package txlog/sqllog.
+const logTable = "xasql_decision"
+
+const logHint = "put the log in a file of its own: a prepared branch holds the file's only write lock, and the decision could not be written"
 
 // mostKey columns of a key, twice, are the arguments that every build of SQLite passes to a function.
 const mostKey = 49

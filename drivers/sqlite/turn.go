@@ -125,3 +125,14 @@ func (ts *turnstile) holds(file fileID, xid drivers.XID) bool {
 	q := ts.queues[file]
 	return q != nil && q.holder != nil && q.holder.xid == xid && q.holder.conn.alive()
 }
+
+// holder returns the XID of the branch of this process that has the turn, "" where there is none.
+func (ts *turnstile) holder(file fileID) string {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	q := ts.queues[file]
+	if q == nil || q.holder == nil || !q.holder.conn.alive() {
+		return ""
+	}
+	return q.holder.xid.String()
+}
