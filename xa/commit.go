@@ -129,7 +129,7 @@ func (t *Tx) obstacle(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.only != nil {
-		return t.only
+		return t.because(t.only)
 	}
 	// Both are asked themselves: a context joined of them hears of their end a moment later.
 	for _, ctx := range []context.Context{t.lifetime, ctx} {
