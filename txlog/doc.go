@@ -7,7 +7,7 @@
 //
 // # Optional interfaces
 //
-// A Log may also implement [Shared], [Registrar], [Witness], [Historian] and [Compactor].
+// A Log may also implement [Shared], [Registrar], [Witness], [Historian], [Compactor] and [Notes].
 //
 // # Conformance
 //

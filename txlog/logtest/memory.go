@@ -39,6 +39,7 @@ type storage struct {
 	identities map[string]string
 	members    map[string]*memoryMember // by mark
 	claims     map[string]*memoryMember // by ID
+	notes      []txlog.Note
 }
 
 type memoryDecision struct {
