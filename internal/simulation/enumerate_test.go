@@ -1,0 +1,140 @@
+package simulation
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// placements are the schedules that run for one shape: no event, every single one, and every pair of which take keeps the first.
+type placements struct {
+	shape shape
+	pairs bool
+	take  func(first placed) bool // nil: all
+}
+
+// count says how many schedules ran, by the number of their events.
+type count [3]int
+
+func (c count) String() string {
+	return fmt.Sprintf("%d without, %d with one, %d with two events", c[0], c[1], c[2])
+}
+
+// explore runs the placements, on all processors, and fails the test for the first few that break a promise.
+func explore(t *testing.T, all []placements) count {
+	var total [3]atomic.Int64
+	var failed atomic.Int64
+	counts := make([][3]atomic.Int64, len(all))
+	type job struct {
+		i     int
+		first schedule
+	}
+	jobs := make(chan job)
+	try := func(t *testing.T, i int, s schedule) (result, bool) {
+		r := bubble(t, s)
+		n := len(s.events)
+		counts[i][n].Add(1)
+		total[n].Add(1)
+		if len(r.violations) > 0 && failed.Add(1) <= maxFailures {
+			t.Errorf("%s", failure(s, r))
+		}
+		return r, failed.Load() < maxFailures
+	}
+	t.Run("workers", func(t *testing.T) {
+		for k := range runtime.GOMAXPROCS(0) {
+			t.Run(fmt.Sprint(k), func(t *testing.T) {
+				t.Parallel()
+				for j := range jobs {
+					r, goOn := try(t, j.i, j.first)
+					if !goOn || !all[j.i].pairs || len(r.fired) == 0 || all[j.i].take != nil && !all[j.i].take(j.first.events[0]) {
+						continue
+					}
+					for _, second := range following(j.first.shape, r.reached[r.fired[0]+1:], r.brief) {
+						if _, goOn := try(t, j.i, schedule{j.first.shape, []placed{j.first.events[0], second}}); !goOn {
+							break
+						}
+					}
+				}
+			})
+		}
+		go func() {
+			defer close(jobs)
+			for i, pl := range all {
+				base, goOn := try(t, i, schedule{shape: pl.shape})
+				if !goOn {
+					return
+				}
+				for _, first := range following(pl.shape, base.reached, base.brief) {
+					jobs <- job{i, schedule{pl.shape, []placed{first}}}
+				}
+			}
+		}()
+	})
+	for i, pl := range all {
+		c := count{int(counts[i][0].Load()), int(counts[i][1].Load()), int(counts[i][2].Load())}
+		if c[0] > 0 {
+			t.Logf("%-24s %v", pl.shape.name, c)
+		}
+	}
+	return count{int(total[0].Load()), int(total[1].Load()), int(total[2].Load())}
+}
+
+// maxFailures is how many schedules are told that fail.
+const maxFailures = 3
+
+// following are the events that can happen at these points.
+func following(s shape, points []point, brief map[point]bool) []placed {
+	var out []placed
+	for _, p := range points {
+		if p.process == "last" {
+			continue
+		}
+		for _, e := range s.events(p) {
+			if brief[p] && slices.Contains([]event{hangBefore, hangAfter, pauseShort, pauseLong}, e) {
+				continue
+			}
+			out = append(out, placed{p, e})
+		}
+	}
+	return out
+}
+
+// failure tells of a schedule that breaks a promise, and how to see it again.
+func failure(s schedule, r result) string {
+	text := fmt.Sprintf("go test ./internal/simulation -run TestReplay -v -schedule '%s'", s)
+	for _, v := range r.violations {
+		text += "\n\t" + v
+	}
+	return text
+}
+
+// bubble runs a schedule in a bubble. A goroutine that is left over makes the bubble panic; a mutex that is waited for while
+// the clock should move stops it for ever: the watchdog tells which schedule did.
+func bubble(t *testing.T, s schedule) (r result) {
+	return inBubble(t, s.String(), func() result { return run(s) })
+}
+
+func inBubble(t *testing.T, name string, f func() result) (r result) {
+	watchdog := time.AfterFunc(stuckAfter, func() {
+		fmt.Fprintf(os.Stderr, "stuck: %s\n", name)
+		buf := make([]byte, 1<<20)
+		os.Stderr.Write(buf[:runtime.Stack(buf, true)])
+		os.Exit(2)
+	})
+	defer watchdog.Stop()
+	defer func() {
+		if p := recover(); p != nil {
+			r.violations = append(r.violations, fmt.Sprintf("lost goroutine: %v", p))
+		}
+	}()
+	synctest.Test(t, func(*testing.T) { r = f() })
+	return r
+}
+
+// stuckAfter is real time: a run takes about a thousandth of it.
+const stuckAfter = 20 * time.Second
