@@ -252,7 +252,7 @@ func (t *Tx) complete(ctx context.Context, prepared []*Branch) (left bool, err e
 			t.m.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "branch is in the hands of another member", slog.String(keyXID, b.xid.String()), slog.Any(keyError, err))
 		case errors.Is(err, drivers.ErrRolledBack), errors.Is(err, drivers.ErrHeuristic), errors.Is(err, drivers.ErrUnknownXID):
 			heuristic = append(heuristic, err)
-			t.m.cfg.Logger.LogAttrs(ctx, slog.LevelError, "heuristic outcome", slog.String(keyXID, b.xid.String()), slog.Any(keyError, err))
+			t.remember(ctx, b, err)
 		default:
 			left = true
 			t.m.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "branch left to recovery", slog.String(keyXID, b.xid.String()), slog.Any(keyError, err))
@@ -314,7 +314,6 @@ func (t *Tx) abort(ctx context.Context, branches []*Branch, causes ...error) (le
 	if len(committed) == 0 {
 		return left, &Error{ID: t.id, Outcome: ErrRolledBack, Causes: causes}
 	}
-	t.m.cfg.Logger.LogAttrs(ctx, slog.LevelError, "heuristic outcome", slog.String(keyID, t.id), slog.Any(keyError, errors.Join(committed...)))
 	return left, &Error{ID: t.id, Outcome: ErrHeuristic, Causes: append(committed, causes...)}
 }
 
@@ -335,11 +334,27 @@ func (t *Tx) undo(ctx context.Context, branches []*Branch) (left bool, committed
 		switch err := errs[i]; {
 		case errors.Is(err, drivers.ErrCommitted):
 			committed = append(committed, err)
+			t.remember(ctx, b, err)
 		case err != nil && b.asked:
 			left = true
 		}
 	}
 	return left, committed
+}
+
+// remember tells a person of a branch that was finished against the decision: in the operator's log, and, where it can keep notes, in
+// the decision log, for xa-recover to list until it is forgotten.
+func (t *Tx) remember(ctx context.Context, b *Branch, cause error) {
+	log := t.m.cfg.Logger
+	log.LogAttrs(ctx, slog.LevelError, "heuristic outcome", slog.String(keyXID, b.xid.String()), slog.Any(keyError, cause))
+	notes, ok := t.m.cfg.Log.(txlog.Notes)
+	if !ok {
+		return
+	}
+	n := txlog.Note{ID: t.id, Kind: txlog.Heuristic, Resource: b.res.Name, By: "the transaction's manager", Text: cause.Error()}
+	if err := notes.Note(ctx, n); err != nil {
+		log.LogAttrs(ctx, slog.LevelError, "heuristic outcome could not be noted", slog.String(keyXID, b.xid.String()), slog.Any(keyError, err))
+	}
 }
 
 // afterwards returns a context for what must be done whatever becomes of the caller.
