@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -52,13 +53,15 @@ const (
 	killPrefix = "logtest: "
 )
 
-// decideUntilKilled tells with one write, so that a line is there or not: before it asks, "ask ID OUTCOME"; then "told ID OUTCOME", "no ID"
-// or "unknown ID"; and "settle ID" before it settles.
+// decideUntilKilled says "ready" once the log is open, and begins when its input ends. It tells with one write, so that a line is there or not:
+// before it asks, "ask ID OUTCOME"; then "told ID OUTCOME", "no ID" or "unknown ID"; and "settle ID" before it settles.
 func decideUntilKilled(p Processes, where string) error {
 	l, err := p.Open(where)
 	if err != nil {
 		return err
 	}
+	fmt.Println(killPrefix + "ready")
+	_, _ = io.Copy(io.Discard, os.Stdin)
 	round := os.Getenv(killRound)
 	var next atomic.Int64
 	for range 4 {
@@ -113,9 +116,10 @@ func killTest(t TB, name string, p Processes) {
 	where := p.New(t)
 	w := &witness{ids: map[string]*testimony{}}
 	for round := range cmp.Or(p.Rounds, 5) {
-		var wg sync.WaitGroup
+		var wg, ready sync.WaitGroup
+		ready.Add(max(1, p.AtOnce))
 		for range max(1, p.AtOnce) {
-			wg.Go(func() { w.killOne(t, name, where, round) })
+			wg.Go(func() { w.killOne(t, name, where, round, &ready) })
 		}
 		wg.Wait()
 		l, err := p.Open(where)
@@ -135,13 +139,19 @@ func killTest(t TB, name string, p Processes) {
 	t.Logf("%d IDs were decided about", len(w.ids))
 }
 
-// killOne starts a process, and kills it after some answers.
-func (w *witness) killOne(t TB, name, where string, round int) {
+// killOne starts a process, lets it begin when all are ready, and kills it after some answers.
+func (w *witness) killOne(t TB, name, where string, round int, ready *sync.WaitGroup) {
+	isReady := sync.OnceFunc(ready.Done)
+	defer isReady()
 	pattern := regexp.MustCompile(`[^/]+`).ReplaceAllStringFunc(name, func(s string) string { return "^" + regexp.QuoteMeta(s) + "$" })
 	c := exec.Command(os.Args[0], "-test.run", pattern)
 	c.Env = append(os.Environ(), killWhere+"="+where, killRound+"="+strconv.Itoa(round))
 	c.Stderr = os.Stderr
 	out, err := c.StdoutPipe()
+	var in io.Closer
+	if err == nil {
+		in, err = c.StdinPipe()
+	}
 	if err == nil {
 		err = c.Start()
 	}
@@ -157,7 +167,11 @@ func (w *witness) killOne(t TB, name, where string, round int) {
 			rest.WriteString(s.Text() + "\n")
 			continue
 		}
-		if w.hear(t, strings.Fields(line)) {
+		if line == "ready" {
+			isReady()
+			ready.Wait()
+			_ = in.Close()
+		} else if w.hear(t, strings.Fields(line)) {
 			if answers++; answers == until {
 				_ = c.Process.Kill()
 			}

@@ -27,7 +27,7 @@ type lineLog struct {
 	read   int64
 	known  map[string]txlog.Decision
 	open   []string
-	buffer int  // broken: answers before it writes, so many lines at once
+	buffer int  // broken: answers before it writes so many lines at once
 	alone  bool // broken: does not look what others wrote
 	lines  strings.Builder
 	held   int
@@ -152,7 +152,7 @@ func brokenInProcesses(t *testing.T, want string, p Processes) {
 }
 
 func TestALogThatAnswersBeforeItWritesIsCaught(t *testing.T) {
-	brokenInProcesses(t, "is undecided, and was told to be", lineProcesses(1, func(l *lineLog) { l.buffer = 16 }))
+	brokenInProcesses(t, "is undecided, and was told to be", lineProcesses(1, func(l *lineLog) { l.buffer = 1 << 20 }))
 }
 
 func TestALogThatDoesNotLookWhatOthersWroteIsCaught(t *testing.T) {

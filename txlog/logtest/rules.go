@@ -197,7 +197,18 @@ func identity(t TB, h Harness, another func() Harness) {
 	if got := l.ID(); got != id {
 		t.Errorf("ID is %q, and was %q before reopening", got, id)
 	}
-	closeLog(t, l)
+	others := openings(t, Harness{Log: l, Another: h.Another})[1:]
+	if h.Crash != nil {
+		others = append(others, h.Crash(t))
+	} else {
+		others = append(others, l)
+	}
+	for _, other := range others {
+		if got := other.ID(); got != id {
+			t.Errorf("ID is %q, and %q to another opening, or after a crash", id, got)
+		}
+	}
+	closeAll(t, others...)
 	other := another().Log
 	if other.ID() == id {
 		t.Errorf("two logs have the ID %q", id)
@@ -292,7 +303,13 @@ func closed(t TB, h Harness, _ func() Harness) {
 			_, answers[i] = l.Decide(t.Context(), txlog.Decision{ID: fmt.Sprintf("race%d", i), Outcome: txlog.Committed})
 		})
 	}
-	closeLog(t, l)
+	for range 2 { // at once, and while decisions are under way
+		wg.Go(func() {
+			if err := l.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		})
+	}
 	wg.Wait()
 	for range 2 {
 		if err := l.Close(); err != nil {
@@ -360,7 +377,22 @@ func readOnly(t TB, h Harness, _ func() Harness) {
 			t.Errorf("unsettled are %q, want only \"before\"", got)
 		}
 	}
+	if registrar, ok := r.(txlog.Registrar); ok {
+		if err := registrar.Register(t.Context(), "orders", "another"); !errors.Is(err, txlog.ErrReadOnly) {
+			t.Errorf("Register of a log that is open for reading: %v, want ErrReadOnly", err)
+		}
+	}
+	if compactor, ok := r.(txlog.Compactor); ok {
+		if err := compactor.Compact(t.Context()); !errors.Is(err, txlog.ErrReadOnly) {
+			t.Errorf("Compact of a log that is open for reading: %v, want ErrReadOnly", err)
+		}
+	}
 	closeLog(t, r)
+	_, lookupErr := r.Lookup(t.Context(), "before")
+	_, decideErr := r.Decide(t.Context(), txlog.Decision{ID: "late", Outcome: txlog.Committed})
+	if !errors.Is(lookupErr, txlog.ErrClosed) || !errors.Is(decideErr, txlog.ErrNotDecided) {
+		t.Errorf("a reader that is closed says %v to Lookup and %v to Decide, want ErrClosed and ErrNotDecided", lookupErr, decideErr)
+	}
 	decide(t, h.Log, "after", txlog.Committed)
 	closeLog(t, h.Log)
 }

@@ -244,6 +244,15 @@ func brokenLogs() map[string][]func() Harness {
 				}
 				return h
 			},
+			func() Harness { // made up again after a crash
+				h := memoryHarness(plain)
+				m := h.Log.(*Memory)
+				h.Crash = func(TB) txlog.Log {
+					m.Reopen()
+					return altered{Log: m, id: func() string { return "another" }}
+				}
+				return h
+			},
 			func() Harness { // the same for all logs
 				h := memoryHarness(plain)
 				h.Log.(*Memory).id = "log"
