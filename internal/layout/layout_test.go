@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"internal/logfs":      {},
 	"internal/layout":     {},
 	"internal/memdb":      {"drivers"},
+	"internal/simulation": {},
 	"internal/handletest": {},
 	"internal/connect":    {"drivers", "drivers/postgres", "drivers/mysql", "drivers/sqlite", "txlog", "txlog/filelog", "txlog/sqllog"},
 	"cmd/xa-recover":      {"drivers", "txlog", "txlog/filelog", "txlog/sqllog", "recovery", "internal/connect", "internal/txid"},
