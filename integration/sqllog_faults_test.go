@@ -20,6 +20,7 @@ type faults struct {
 	mu     sync.Mutex
 	refuse map[string]bool // they fail without being sent
 	lose   map[string]bool // the next is executed, but its answer and its connection are lost
+	conns  []*faultyConn   // all that were opened
 }
 
 var errInjected = errors.New("injected fault")
@@ -59,7 +60,11 @@ func (c faultyConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &faultyConn{Conn: conn, faults: c.faults}, nil
+	f := &faultyConn{Conn: conn, faults: c.faults}
+	c.faults.mu.Lock()
+	defer c.faults.mu.Unlock()
+	c.faults.conns = append(c.faults.conns, f)
+	return f, nil
 }
 
 // Close closes the connector, if it wants that: sql.DB.Close calls it.
