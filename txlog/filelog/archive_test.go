@@ -482,6 +482,11 @@ func TestVerifyTellsAllDamage(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	}
+	one := newMemFS()
+	one.names[segmentName(1)] = &memInode{data: flip(goldenSegment(goldenID, 1, true), 20), dirty: map[int]bool{}}
+	if v, err := verify(t.Context(), "mem", one); err != nil || !errors.Is(v.Damage, txlog.ErrCorrupt) || len(v.Files) != 1 || v.Files[0].Damage == nil {
+		t.Errorf("a log of which no header is well: %+v, %v", v, err)
+	}
 	if _, err := Verify(t.Context(), t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no log: %v", err)
 	}

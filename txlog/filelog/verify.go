@@ -80,6 +80,10 @@ func (v Verification) trouble(err error) string {
 func verifyOnce(ctx context.Context, dir string, fsys fileSystem) (v Verification, err error) {
 	x := newIndex()
 	c, err := load(fsys, dir, x)
+	if errors.Is(err, txlog.ErrCorrupt) { // not even the log's identity can be read
+		v.addDamages([]error{err})
+		return v, nil
+	}
 	if err != nil {
 		return v, err
 	}
