@@ -38,10 +38,8 @@ type Processes struct {
 // answer is wholly there or not at all (L5). A test calls it, and nothing after it.
 func KillTest(t *testing.T, p Processes) {
 	if where := os.Getenv(killWhere); where != "" {
-		if err := decideUntilKilled(p, where); err != nil {
-			fmt.Println(killPrefix+"error", err)
-		}
-		os.Exit(1) // not reached otherwise
+		fmt.Println(killPrefix+"error", decideUntilKilled(p, where))
+		os.Exit(1)
 	}
 	killTest(t, t.Name(), p)
 }

@@ -112,7 +112,7 @@ func TestALeaseRunsByTheClockOfTheBubble(t *testing.T) {
 		resume := m.Pause()
 		time.Sleep(10*time.Second - 1)
 		refused(t, b, a, id)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		granted(t, b, id)
 		resume()
 		refused(t, a, b, id)
