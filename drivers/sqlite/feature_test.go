@@ -4,6 +4,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,8 +25,9 @@ type scenario struct {
 
 // fate of the branch after Prepare.
 const (
-	fateLive     = "committed"                           // by its own session
-	fateKilled   = "killed, then committed from its XID" // by another process
+	fateLive     = "committed"                            // by its own session
+	fateDropped  = "dropped, then committed from its XID" // its connection is closed
+	fateKilled   = "killed, then committed from its XID"  // by another process
 	fateUndone   = "rolled back"
 	fateOnePhase = "committed in one phase"
 )
@@ -45,16 +47,7 @@ func (s scenario) inBranch(t *testing.T, path, fate string) reached {
 	var r reached
 	if fate == fateKilled {
 		r = s.inChild(t, path)
-		if r.err == "" && r.vote == "prepared" {
-			wantDump(t, db, before)
-			wantList(t, db, xid("x"))
-			for range 2 { // the second time, the file proves it
-				if err := New().CommitPrepared(t.Context(), db, xid("x")); err != nil {
-					t.Fatalf("CommitPrepared: %v", err)
-				}
-			}
-		}
-		wantList(t, db)
+		recoverIt(t, db, r, before)
 		return r
 	}
 	conn, b := branchOn(t, db, "x", nil)
@@ -77,6 +70,11 @@ func (s scenario) inBranch(t *testing.T, path, fate string) reached {
 	if vote == drivers.VoteReadOnly {
 		return r
 	}
+	if fate == fateDropped {
+		discard(conn)
+		recoverIt(t, db, r, before)
+		return r
+	}
 	wantDump(t, db, before)
 	finish := b.Commit
 	if fate == fateUndone {
@@ -93,8 +91,23 @@ func (s scenario) inBranch(t *testing.T, path, fate string) reached {
 	return r
 }
 
+// recoverIt commits what is left of a branch whose session is gone, as recovery does.
+func recoverIt(t *testing.T, db *sql.DB, r reached, before string) {
+	t.Helper()
+	if r.err == "" && r.vote == "prepared" {
+		wantDump(t, db, before)
+		wantList(t, db, xid("x"))
+		for range 2 { // the second time, the file proves it
+			if err := New().CommitPrepared(t.Context(), db, xid("x")); err != nil {
+				t.Fatalf("CommitPrepared: %v", err)
+			}
+		}
+	}
+	wantList(t, db)
+}
+
 func (s scenario) inChild(t *testing.T, path string) (r reached) {
-	inside := filepath.Join(t.TempDir(), "inside")
+	inside := filepath.Join(fastDir(t), "inside")
 	for _, line := range spawn(t, script{DSN: dsn(path, s.dsn), XID: xid("x"), Steps: s.body, Dump: inside}) {
 		switch kind, text, _ := strings.Cut(line, " "); kind {
 		case "RESULT":
@@ -147,7 +160,7 @@ func (s scenario) plainly(t *testing.T, path string) (results []string, committe
 
 // check runs a scenario plainly and in a branch with the given fate, and compares.
 func (s scenario) check(t *testing.T, fate string) {
-	dir := t.TempDir()
+	dir := fastDir(t)
 	plain, path := filepath.Join(dir, "plain.db"), filepath.Join(dir, "branch.db")
 	for _, p := range []string{plain, path} {
 		db := open(t, p, s.dsn)
