@@ -27,8 +27,7 @@ func (b *Branch) Raw(f func(driverConn any) error) error {
 	}()
 	err := f(b.raw)
 	returned = true
-	v, ok := b.raw.(driver.Validator)
-	broken := ok && len(b.rows) == 0 && !v.IsValid() // with rows open some drivers call the connection busy, and so not valid
+	broken := len(b.rows) == 0 && !b.answers() // with rows open some drivers call the connection busy
 	ended := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 	if explained := b.explain(context.Background(), err); explained != nil {
 		err = explained
@@ -41,6 +40,17 @@ func (b *Branch) Raw(f func(driverConn any) error) error {
 		b.tx.SetRollbackOnly(&BranchError{Op: "statement", XID: b.xid, Err: err})
 	}
 	return err
+}
+
+// answers tells whether the connection is still of use. A driver that can't tell has to ask. b.io is held.
+func (b *Branch) answers() bool {
+	switch raw := b.raw.(type) {
+	case driver.Validator:
+		return raw.IsValid()
+	case driver.Pinger:
+		return raw.Ping(b.tx.lifetime) == nil
+	}
+	return true
 }
 
 var (

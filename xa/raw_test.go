@@ -21,6 +21,19 @@ type breakableConn struct {
 
 func (c breakableConn) IsValid() bool { return !*c.broken }
 
+// askedConn is one that has to be asked.
+type askedConn struct {
+	directConn
+	broken *bool
+}
+
+func (c askedConn) Ping(context.Context) error {
+	if *c.broken {
+		return driver.ErrBadConn
+	}
+	return nil
+}
+
 // runOld runs f in a transaction of a manager over connections of that kind.
 func runOld(t *testing.T, kind driver.Conn, f func(ctx context.Context, tx *xa.Tx, db, pool *sql.DB) error) (err error) {
 	t.Helper()
@@ -86,22 +99,24 @@ func TestRawThatBreaksTheConnectionRollsBack(t *testing.T) {
 		"a connection broken unseen": {func(any) error { broken = true; return nil }, true},
 		"a panic":                    {func(any) error { panic("boom") }, true},
 	} {
-		broken = false
-		err := runOld(t, breakableConn{broken: &broken}, func(ctx context.Context, tx *xa.Tx, _, _ *sql.DB) error {
-			b, err := tx.Branch(ctx, "old")
-			if err != nil {
-				return err
-			}
-			func() {
-				defer func() { recover() }()
-				if err := b.Raw(c.f); errors.Is(err, driver.ErrBadConn) {
-					t.Errorf("%s: %v", name, err)
+		for _, kind := range []driver.Conn{breakableConn{broken: &broken}, askedConn{broken: &broken}} {
+			broken = false
+			err := runOld(t, kind, func(ctx context.Context, tx *xa.Tx, _, _ *sql.DB) error {
+				b, err := tx.Branch(ctx, "old")
+				if err != nil {
+					return err
 				}
-			}()
-			return nil
-		})
-		if errors.Is(err, xa.ErrRolledBack) != c.only || !c.only && err != nil {
-			t.Errorf("%s: %v", name, err)
+				func() {
+					defer func() { recover() }()
+					if err := b.Raw(c.f); errors.Is(err, driver.ErrBadConn) {
+						t.Errorf("%s: %v", name, err)
+					}
+				}()
+				return nil
+			})
+			if errors.Is(err, xa.ErrRolledBack) != c.only || !c.only && err != nil {
+				t.Errorf("%s, %T: %v", name, kind, err)
+			}
 		}
 	}
 }

@@ -57,7 +57,10 @@ func Inside(t testing.TB, cfg Config, plain *sql.Tx, handle Joined) {
 
 func (q *sequence) inside() step {
 	savepoint := func(query string) step {
-		return step{query, func(p player) string { return result(p.querier("local").ExecContext(p.context(), query)) }}
+		return step{query, func(p player) string {
+			_, err := p.querier("local").ExecContext(p.context(), query) // how many rows it affected is what the last statement left
+			return describe(err)
+		}}
 	}
 	switch q.r.IntN(24) {
 	case 0, 1:
@@ -72,6 +75,8 @@ func (q *sequence) inside() step {
 		return q.keepStatement("db")
 	case 7, 8:
 		return q.useStatement("use the statement", func(_ player, s *sql.Stmt) *sql.Stmt { return s })
+	case 12:
+		return q.ended("db", "local", "conn", "branch")
 	case 9:
 		return savepoint("SAVEPOINT mine")
 	case 10:

@@ -79,8 +79,14 @@ func describe(err error) string {
 		}
 	}
 	inner := innermost(err)
-	return fmt.Sprintf("error %q: %T(%v) ", is, inner, inner)
+	return fmt.Sprintf("%s%q%s%T(%v) ", failed, is, cause, inner, inner)
 }
+
+// What an error's description begins with, and what stands before its cause.
+const (
+	failed = "error "
+	cause  = " because of "
+)
 
 // innermost follows the chain; where several were wrapped it takes the last, which is the cause.
 func innermost(err error) error {

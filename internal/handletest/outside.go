@@ -73,6 +73,8 @@ func (q *sequence) outside(open bool) step {
 		return step{"close conn", func(p player) string { return p.(*outside).giveBack() }}
 	case 7:
 		return step{"raw", func(p player) string { return p.(*outside).raw() }}
+	case 13:
+		return q.ended("db", "tx") // what a *sql.Conn answers is up to the driver
 	case 8:
 		return step{"ping", func(p player) string { return describe(p.(*outside).DB.PingContext(p.context())) }}
 	case 9:
