@@ -73,7 +73,7 @@ func describe(err error) string {
 		return "ok "
 	}
 	var is []string
-	for _, known := range []error{sql.ErrNoRows, sql.ErrTxDone, sql.ErrConnDone, driver.ErrBadConn, context.Canceled, context.DeadlineExceeded, errFailing} {
+	for _, known := range []error{sql.ErrNoRows, sql.ErrTxDone, sql.ErrConnDone, driver.ErrBadConn, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, known) {
 			is = append(is, known.Error())
 		}
