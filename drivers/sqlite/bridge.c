@@ -67,7 +67,7 @@ static void forget_tables(xa_conn *c) {
 	c->ntables = c->last = 0;
 }
 
-// closed is the destructor of the SQL function char.
+// closed is the destructor of a function that nobody replaces: of the connection.
 static void closed(void *p) {
 	xa_conn *c = p, **at;
 	pthread_mutex_lock(&conns_mu);
@@ -444,8 +444,8 @@ static int opened(sqlite3 *db, char **message, const void *api) {
 	conns = c;
 	pthread_mutex_unlock(&conns_mu);
 	int rc = 0, pure = UTF8 | DIRECTONLY | DETERMINISTIC;
-	rc |= sqlite3_create_function_v2(db, "char", -1, UTF8 | INNOCUOUS | DETERMINISTIC, c, f_char, 0, 0, closed);
-	rc |= sqlite3_create_function_v2(db, "_xa_encode", -1, pure, 0, xa_f_encode, 0, 0, 0);
+	rc |= sqlite3_create_function_v2(db, "char", -1, UTF8 | INNOCUOUS | DETERMINISTIC, c, f_char, 0, 0, 0);
+	rc |= sqlite3_create_function_v2(db, "_xa_encode", -1, pure, c, xa_f_encode, 0, 0, closed);
 	rc |= sqlite3_create_function_v2(db, "_xa_join", -1, pure, 0, xa_f_join, 0, 0, 0);
 	rc |= sqlite3_create_function_v2(db, "_xa_decode", 2, pure, 0, xa_f_decode, 0, 0, 0);
 	rc |= sqlite3_create_function_v2(db, "_xa_hash", 1, pure, 0, xa_f_hash, 0, 0, 0);

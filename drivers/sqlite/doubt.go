@@ -48,6 +48,7 @@ const lonely = time.Second
 
 // outwait waits until the file holds no prepared branch, by reading it now and then.
 func (b *branch) outwait(ctx context.Context, s session) error {
+	b.driver.step("waiting")
 	begun := time.Now()
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		err := s.inDoubt()

@@ -147,6 +147,63 @@ func TestChangedAroundTheFenceIsNotOverwritten(t *testing.T) {
 	}
 }
 
+// TestHeaderChangedByTwoIsNotOverwritten: values in the file's header have no fence, so what the branch set, and another program
+// after it, is found at the commit. What only the other set stays.
+func TestHeaderChangedByTwoIsNotOverwritten(t *testing.T) {
+	for _, pragma := range headerPragmas() {
+		for _, c := range []struct {
+			by      string
+			changed bool
+		}{{pragma + " = 3", true}, {map[string]string{"user_version": "application_id", "application_id": "user_version"}[pragma] + " = 3", false}} {
+			path, db := newFile(t, `CREATE TABLE t(a)`)
+			lost(t, db, "x", `INSERT INTO t VALUES (1)`, `PRAGMA `+pragma+` = 7`)
+			if out := unaware(t, path)(`PRAGMA ` + c.by); out != "" {
+				t.Fatal(out)
+			}
+			err := New().CommitPrepared(t.Context(), db, xid("x"))
+			if c.changed {
+				wantIs(t, err, ErrChanged, drivers.ErrHeuristic)
+				wantIs(t, New().RollbackPrepared(t.Context(), db, xid("x")))
+			} else {
+				wantIs(t, err)
+			}
+			name, _, _ := strings.Cut(c.by, " ")
+			if got := one(t, db, `PRAGMA `+name); got != "3" {
+				t.Errorf("%s by the branch, %s by another: overwritten by %s", pragma, c.by, got)
+			}
+		}
+	}
+}
+
+// TestRowsOfANewTableKeepTheirParents: a table that was made after the crash has no fence, and its rows may refer to what the branch removes.
+func TestRowsOfANewTableKeepTheirParents(t *testing.T) {
+	for _, c := range []struct {
+		name, made string
+		changed    bool
+	}{
+		{"refers to a removed row", `CREATE TABLE late(p REFERENCES T(id)); INSERT INTO late VALUES (2)`, true},
+		{"refers to another row", `CREATE TABLE late(p REFERENCES t(id)); INSERT INTO late VALUES (1)`, false},
+		{"was broken before", `CREATE TABLE late(p REFERENCES t(id)); INSERT INTO late VALUES (99)`, false},
+		{"refers to another table", `CREATE TABLE late(p REFERENCES o(id)); INSERT INTO late VALUES (99)`, false},
+	} {
+		path, db := newFile(t, `CREATE TABLE t(id INTEGER PRIMARY KEY)`, `INSERT INTO t VALUES (1), (2)`, `CREATE TABLE o(id INTEGER PRIMARY KEY)`)
+		lost(t, open(t, path, "&_foreign_keys=1"), "x", `DELETE FROM t WHERE id = 2`)
+		if out := unaware(t, path)(c.made); out != "" {
+			t.Fatal(out)
+		}
+		err := New().CommitPrepared(t.Context(), db, xid("x"))
+		if !c.changed {
+			wantIs(t, err)
+			continue
+		}
+		wantIs(t, err, ErrChanged)
+		t.Log(err)
+		wantList(t, db, xid("x"))
+		run(t, db, `DROP TABLE late`)
+		wantIs(t, New().CommitPrepared(t.Context(), db, xid("x")))
+	}
+}
+
 // TestReadersGoOnAndWritersWait while a branch is prepared and its process lives.
 func TestReadersGoOnAndWritersWait(t *testing.T) {
 	path, db := newFile(t, crashBase()...)

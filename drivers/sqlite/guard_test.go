@@ -302,6 +302,7 @@ func TestBeginRefusesWhatCannotCarryABranch(t *testing.T) {
 		{"sqlite3", ":memory:", ``, "use a file"},
 		{"sqlite3 with hooks", dsn(dir+"/hook.db", ""), ``, "commit hook"},
 		{"sqlite3 with authorizer", dsn(dir+"/auth.db", ""), ``, "authorizer"},
+		{"sqlite3", dsn(dir+"/log.db", ""), `CREATE TABLE xasql_decision(id TEXT)`, "a file of its own"},
 		{"sqlite3", dsn(dir+"/temp.db", ""), `CREATE TABLE t(a); CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END`, "temporary triggers"},
 	} {
 		db, err := sql.Open(c.driver, c.dsn)
@@ -333,6 +334,7 @@ func TestCheckFindsWhatIsUnfit(t *testing.T) {
 		{"file:" + dir + "/delete.db", ``, drivers.Fatal, "journal mode is delete"},
 		{":memory:", ``, drivers.Fatal, "in memory"},
 		{dsn(dir+"/good.db", "&mode=ro"), ``, drivers.Fatal, "can't be written"},
+		{dsn(dir+"/log.db", ""), `CREATE TABLE xasql_decision(id TEXT)`, drivers.Fatal, "decision log"},
 		{dsn(dir+"/off.db", "&_synchronous=OFF"), ``, drivers.Warning, "synchronous is OFF"},
 		{dsn(dir+"/ft.db", ""), `CREATE VIRTUAL TABLE ft USING fts4(a)`, drivers.Warning, `"ft"`},
 	} {
@@ -350,5 +352,42 @@ func TestCheckFindsWhatIsUnfit(t *testing.T) {
 			t.Errorf("%s: %v, want %s: %q", c.dsn, findings, c.severity, c.want)
 		}
 		db.Close()
+	}
+}
+
+// TestFunctionCharIsSQLites for every use that is not the fence's.
+func TestFunctionCharIsSQLites(t *testing.T) {
+	_, db := newFile(t, `CREATE TABLE t(a)`, `CREATE INDEX i ON t(char(a, 66))`)
+	conn, b := branchOn(t, db, "x", nil)
+	for _, x := range []querier{db, conn} {
+		for args, want := range map[string]string{
+			"": "", "65": "41", "65, 66": "4142", "0": "00", "127, 128": "7FC280", "2047, 2048": "DFBFE0A080", "65535, 65536": "EFBFBFF0908080", "1114111, 1114112, -1": "F48FBFBFEFBFBDEFBFBD",
+			"NULL, '67', 68.9, x'3639'": "00434445", "'xasqL', 'a'": "0000",
+		} {
+			if got := one(t, x, `SELECT hex(char(`+args+`))`); got != want {
+				t.Errorf("char(%s) = %s, want %s", args, got, want)
+			}
+		}
+	}
+	run(t, conn, `INSERT INTO t VALUES (65)`)
+	if got := one(t, conn, `SELECT count(*) FROM t WHERE char(a, 66) = 'AB'`); got != "1" {
+		t.Errorf("%s rows by the index", got)
+	}
+	wantPrepared(t, b)
+	wantIs(t, b.Commit(t.Context()))
+}
+
+// TestReplacedCharIsFound: without the function that captures, a branch must not be prepared.
+func TestReplacedCharIsFound(t *testing.T) {
+	_, db := newFile(t, `CREATE TABLE t(a)`)
+	conn, b := branchOn(t, db, "x", nil)
+	wantIs(t, onRaw(conn, func(raw *sqlite3.SQLiteConn) error {
+		return raw.RegisterFunc("char", func(...any) string { return "" }, true)
+	}))
+	run(t, conn, `INSERT INTO t VALUES (1)`)
+	_, err := b.Prepare(t.Context())
+	wantIs(t, err, drivers.ErrRolledBack)
+	if got := one(t, db, `SELECT count(*) FROM t`); got != "0" {
+		t.Errorf("%s rows", got)
 	}
 }

@@ -39,6 +39,7 @@ type script struct {
 	Then  string   // commit, rollback or "", by the branch if there is one, and else from the XID
 	Die   string   // the step at which it kills itself; "": when it is done
 	Loop  bool     // repeat the branch with numbered XIDs, until killed
+	Hog   bool     // repeat the statements, each by itself and without a pause, also where the file is busy, until killed
 }
 
 // child runs a script, and tells on its standard output how far it came.
@@ -57,6 +58,13 @@ func child(file string) {
 	}
 	d := driver{hook: die}
 	ctx := context.Background()
+	for s.Hog {
+		for _, q := range s.Steps {
+			if _, err := db.ExecContext(ctx, q); !isBusy(err) {
+				must(err)
+			}
+		}
+	}
 	for i := 0; s.Loop; i++ {
 		x := s.XID
 		x.GTRID += fmt.Sprint(".", i)
@@ -154,7 +162,7 @@ func spawn(t testing.TB, s script) []string {
 }
 
 func dsn(path, more string) string {
-	return "file:" + path + "?_journal_mode=WAL&_busy_timeout=5000" + more
+	return "file:" + path + "?_journal_mode=WAL" + more + "&_busy_timeout=5000" // the Go driver takes the first
 }
 
 // open returns a pool to a new connection of the file; more is added to the DSN.

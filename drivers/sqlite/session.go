@@ -151,8 +151,8 @@ func (s session) lock(ctx context.Context, timeout int64) error {
 	return s.withPatience(ctx, timeout, func() error { return s.exec("BEGIN IMMEDIATE") })
 }
 
-// patiently calls f until the file is not busy, or until ctx ends. SQLite's own wait knows no context, and
-// sleeps longer each time; this one asks again within 5 ms.
+// patiently calls f until the file is not busy, or until ctx ends. SQLite's own wait knows no context, and sleeps longer and longer,
+// so that a program that writes all the time starves it.
 func (s session) patiently(ctx context.Context, f func() error) error {
 	timeout, err := s.number("PRAGMA busy_timeout")
 	if err != nil {
@@ -161,18 +161,28 @@ func (s session) patiently(ctx context.Context, f func() error) error {
 	return s.withPatience(ctx, timeout, f)
 }
 
+// A program that writes in a loop leaves the file free for some microseconds at a time. To meet such a gap in time, this one asks again within
+// a millisecond, and several times in a row: that costs a few hundredths of a core.
+const (
+	firstPause   = 50 * time.Microsecond
+	longestPause = time.Millisecond
+	triesInARow  = 4
+)
+
 func (s session) withPatience(ctx context.Context, timeout int64, f func() error) error {
 	s.busyTimeout(0)
 	defer s.busyTimeout(timeout)
 	var busy error
-	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		if err := ctx.Err(); err != nil && busy != nil {
 			return fmt.Errorf("waiting for the file: %w (%w)", err, busy)
 		} else if err != nil {
 			return err
 		}
-		if busy = f(); !isBusy(busy) {
-			return busy
+		for range triesInARow {
+			if busy = f(); !isBusy(busy) {
+				return busy
+			}
 		}
 		timer := time.NewTimer(pause)
 		select {

@@ -120,44 +120,6 @@ func TestHolderWhoseConnectionIsGoneIsPassedOver(t *testing.T) {
 	}
 }
 
-// TestBeginSaysWhatIsInDoubt instead of waiting with a connection that recovery may need.
-func TestBeginSaysWhatIsInDoubt(t *testing.T) {
-	_, db := newFile(t, `CREATE TABLE t(a)`)
-	db.SetMaxOpenConns(1)
-	conn, b := branchOn(t, db, "lost", nil)
-	run(t, conn, `INSERT INTO t VALUES (1)`)
-	wantPrepared(t, b)
-	discard(conn)
-	conn, err := db.Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = New().Begin(t.Context(), conn, xid("next"), nil)
-	wantIs(t, err, errInDoubt)
-	if class := New().(drivers.Classifier).Classify(err); class != drivers.ClassLockTimeout {
-		t.Errorf("class %v, want one that says: try again", class)
-	}
-	discard(conn)
-	wantIs(t, New().CommitPrepared(t.Context(), db, xid("lost")))
-	conn, b = branchOn(t, db, "next", nil)
-	if got := one(t, conn, `SELECT count(*) FROM t`); got != "1" {
-		t.Errorf("%s rows", got)
-	}
-	wantIs(t, b.Rollback(t.Context()))
-	conn.Close()
-	conn, err = db.Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	b, err = New().Begin(t.Context(), conn, xid("lost"), nil)
-	wantIs(t, err)
-	run(t, conn, `INSERT INTO t VALUES (1)`)
-	if _, err = b.Prepare(t.Context()); !errors.Is(err, drivers.ErrRolledBack) {
-		t.Errorf("an XID is taken a second time: %v: what the file knows of it would be about two branches", err)
-	}
-}
-
 // TestPreparedBranchOfALiveProcessIsHeld, as this process and another one see it.
 func TestPreparedBranchOfALiveProcessIsHeld(t *testing.T) {
 	path, db := newFile(t, `CREATE TABLE t(a)`)
