@@ -16,6 +16,7 @@ type block struct {
 	rest []byte
 	left uint32
 	prev archived
+	bare bool // without resources
 }
 
 // newBlock checks the block b, which stands at offset.
@@ -79,13 +80,15 @@ func (b *block) names(rest []byte) error {
 	if count == 0 {
 		return nil
 	}
-	b.prev.resources = make([]string, count-1)
-	for i := range b.prev.resources {
+	b.prev.resources = nil
+	for range count - 1 {
 		name, rest, ok := cutString(b.rest)
 		if !ok {
 			return errMalformed
 		}
-		b.prev.resources[i], b.rest = string(name), rest
+		if b.rest = rest; !b.bare {
+			b.prev.resources = append(b.prev.resources, string(name))
+		}
 	}
 	return nil
 }
@@ -150,6 +153,7 @@ func (r *archiveReader) find(id string) (e archived, found bool, err error) {
 		if err != nil {
 			return e, false, err
 		}
+		b.bare = true
 		if e, err = b.next(); err != nil {
 			return e, false, r.damage(r.offset(middle), errMalformed)
 		}
@@ -163,6 +167,7 @@ func (r *archiveReader) find(id string) (e archived, found bool, err error) {
 	if err != nil {
 		return e, false, err
 	}
+	b.bare = true
 	for {
 		switch e, err = b.next(); {
 		case err == io.EOF:

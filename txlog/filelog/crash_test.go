@@ -99,6 +99,11 @@ func (w *told) work(l *Log, prefix string, n int) {
 		if i%4 != 3 {
 			w.settle(l, id)
 		}
+		if i == 30 { // the second has nothing new but a settling
+			_ = l.Compact(ctx)
+			w.settle(l, fmt.Sprintf("%s-%03d", prefix, 27))
+			_ = l.Compact(ctx)
+		}
 		if i%3 == 0 {
 			w.ask(l, fmt.Sprintf("%s-%03d", prefix, i/2))
 		}
@@ -225,11 +230,11 @@ func failAtEvery(t *testing.T, retention time.Duration) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	seeds := uint64(2)
-	if retention < 0 {
-		seeds = 1 // the other mode does all that this one does, and more
-	}
 	for _, f := range []failure{failOnce, failShort, failFull, failLate, failStop} {
+		seeds := uint64(1)
+		if f == failStop && retention > 0 {
+			seeds = 2 // killed, and without power
+		}
 		for n := 1; n <= whole.ops; n++ {
 			for seed := range seeds {
 				r := rand.New(rand.NewPCG(seed, uint64(n)))
