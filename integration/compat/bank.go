@@ -3,6 +3,7 @@ package compat
 import (
 	"context"
 	"database/sql"
+	"net/url"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -27,6 +28,8 @@ type Bank interface {
 type Library struct {
 	// Name tells the libraries of one test binary apart.
 	Name string
+	// Options are those of the databases' URLs that the library asks for, by engine.
+	Options map[string]url.Values
 	// OnHandle makes a bank on the manager's handle of a database of that engine: engines.Postgres, engines.MySQL or SQLite.
 	OnHandle func(db *sql.DB, engine string) (Bank, error)
 	// OnPool, if set, makes the bank of a PostgreSQL database instead, on the native pool that is the resource's own.

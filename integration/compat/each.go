@@ -28,7 +28,7 @@ func On(t *testing.T, engines []string, lib Library, test func(t *testing.T, b *
 	for _, engine := range engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			s := newScenario(t, newPair(t, [2]string{engine, engine}), lib)
+			s := newScenario(t, newPair(t, [2]string{engine, engine}, lib), lib)
 			test(t, &Banks{App: s.App, Engine: engine, Accounts: accounts, s: s})
 			s.stop(t)
 		})

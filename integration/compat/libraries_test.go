@@ -16,8 +16,8 @@ import (
 
 func TestMain(m *testing.M) { engines.Main(m) }
 
-// libraries are the directories with a library's bank.
-var libraries = []string{"sqlc", "sqlx", "gorm", "bun", "ent", "pgxpool"}
+// libraries are the directories of the libraries, database/sql itself first.
+var libraries = []string{"databasesql", "sqlc", "sqlx", "gorm", "bun", "ent", "pgxpool"}
 
 // Every library's tests pass: each is a process of its own, and all of them use servers that are started once.
 func TestEveryLibrary(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -41,26 +43,32 @@ type Database struct {
 }
 
 // newPair makes two empty databases of these engines, which may be the same. Without the servers the test is skipped.
-func newPair(t *testing.T, kinds [2]string) Pair {
+func newPair(t *testing.T, kinds [2]string, lib Library) Pair {
 	t.Helper()
 	dir := t.TempDir()
 	p := Pair{Log: filepath.Join(dir, "log")}
 	for i, kind := range kinds {
-		p.Databases[i] = newDatabase(t, kind, filepath.Join(dir, names[i]+".db"))
+		p.Databases[i] = newDatabase(t, kind, filepath.Join(dir, names[i]+".db"), lib.Options[kind])
 	}
 	return p
 }
 
-func newDatabase(t *testing.T, kind, file string) Database {
+func newDatabase(t *testing.T, kind, file string, options url.Values) Database {
 	t.Helper()
 	if kind == SQLite {
 		return Database{kind, "sqlite:" + file}
 	}
-	url := newest(kind).Server(t).NewDatabase(t)
-	if kind != engines.Postgres {
-		url += "?parseTime=true" // as all of the libraries ask for
+	u, err := url.Parse(newest(kind).Server(t).NewDatabase(t))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return Database{kind, url}
+	query := u.Query()
+	if kind != engines.Postgres {
+		query.Set("parseTime", "true") // as all of the libraries ask for
+	}
+	maps.Copy(query, options)
+	u.RawQuery = query.Encode()
+	return Database{kind, u.String()}
 }
 
 // newest returns the engine of that kind that the libraries are shown on.

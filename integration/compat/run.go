@@ -30,7 +30,7 @@ func Run(t *testing.T, lib Library, pairs ...[2]string) {
 	for _, engines := range pairs {
 		t.Run(engines[0]+"+"+engines[1], func(t *testing.T) {
 			t.Parallel()
-			s := newScenario(t, newPair(t, engines), lib)
+			s := newScenario(t, newPair(t, engines, lib), lib)
 			t.Run("outside", s.outside)
 			t.Run("commit", s.commit)
 			t.Run("rolled back by an error", s.rolledBackByAnError)
