@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,9 @@ func (p *pass) resource(ctx context.Context, res drivers.Resource) Resource {
 		out.Err = err
 		return out
 	}
+	if p.only != "" {
+		listed = slices.DeleteFunc(listed, func(pr drivers.Prepared) bool { return !isOurs(pr) || pr.XID.GTRID != p.only })
+	}
 	if out.Withheld, err = p.identity(ctx, res); err != nil {
 		out.Withheld = fmt.Sprintf("%q can't tell which database it is: %v", res.Name, err)
 	}
@@ -32,7 +36,7 @@ func (p *pass) resource(ctx context.Context, res drivers.Resource) Resource {
 	p.each(res.Name, len(listed), func(i int) {
 		b := &out.Branches[i]
 		*b = p.judge(ctx, res, listed[i], refused)
-		if p.act && (b.Action == WouldCommit || b.Action == WouldRollBack) {
+		if p.act && would(*b) {
 			p.finish(ctx, res, b)
 			heldNow[i] = errors.Is(b.Err, drivers.ErrHeld)
 		}
@@ -70,25 +74,28 @@ func (p *pass) each(resource string, n int, f func(i int)) {
 	wg.Wait()
 }
 
-// ours returns the IDs of the branches that were made under this log.
+// ours returns the IDs of the branches that are this log's to settle.
 func (p *pass) ours(listed []drivers.Prepared) []string {
 	var ids []string
 	for _, pr := range listed {
-		if pr.Raw == "" && pr.XID.FormatID == drivers.FormatID && txid.Belongs(pr.XID.GTRID, p.Log.ID()) {
+		if isOurs(pr) && p.concerns(pr.XID.GTRID) {
 			ids = append(ids, pr.XID.GTRID)
 		}
 	}
 	return ids
 }
 
+// isOurs tells whether this project made the branch, under whatever log.
+func isOurs(pr drivers.Prepared) bool { return pr.Raw == "" && pr.XID.FormatID == drivers.FormatID }
+
 // judge decides what is to become of a listed branch.
 func (p *pass) judge(ctx context.Context, res drivers.Resource, pr drivers.Prepared, refused map[string]refusal) Branch {
 	b := Branch{Prepared: pr, Resource: res.Name}
 	switch {
-	case pr.Raw != "" || pr.XID.FormatID != drivers.FormatID:
+	case !isOurs(pr):
 		b.Reason = "of another program"
 		return b
-	case !txid.Belongs(pr.XID.GTRID, p.Log.ID()):
+	case !p.concerns(pr.XID.GTRID):
 		b.Reason = "of another log"
 		return b
 	}
@@ -107,22 +114,12 @@ func (p *pass) judge(ctx context.Context, res drivers.Resource, pr drivers.Prepa
 		b.Action, b.Reason = Left, "the log can't tell its decision"
 		return b
 	}
-	b.Action = WouldRollBack
-	if b.Decision == txlog.Committed {
-		b.Action = WouldCommit
-	}
-	switch b.Decision {
-	case txlog.Committed:
-		b.Reason = "the log says committed"
-	case txlog.Aborted:
-		b.Reason = "the log says aborted"
-	default:
-		b.Reason = "the log has no decision: it never was committed"
-		if w, ok := p.Log.(txlog.Witness); ok {
-			if b.Err = w.Witnessed(begun(pr.XID.GTRID)); b.Err != nil {
-				b.Action, b.Reason = Left, "the log has no decision, and may have missed it"
-				return b
-			}
+	p.weigh(ctx, &b)
+	if p.verdict == txlog.Undecided && would(b) {
+		if n, ok := p.byHand(pr.XID.GTRID, b.Decision); ok {
+			b.Action, b.Reason = Left, overruled(n)
+		} else if !p.Before.IsZero() && b.Oldest().After(p.Before) {
+			b.Action, b.Reason = Left, "it is too young: left until it is older"
 		}
 	}
 	if pr.XID.BQual != res.Name {
@@ -133,19 +130,54 @@ func (p *pass) judge(ctx context.Context, res drivers.Resource, pr drivers.Prepa
 	return b
 }
 
+// weigh finds out, of a branch whose decision was read, what it means: Action and Reason.
+func (p *pass) weigh(ctx context.Context, b *Branch) {
+	b.Action = WouldRollBack
+	if p.wanted(*b) == txlog.Committed {
+		b.Action = WouldCommit
+	}
+	switch {
+	case p.verdict != txlog.Undecided && p.verdict != b.Decision:
+		b.Reason = fmt.Sprintf("by hand, against the decision %s", b.Decision)
+	case p.verdict != txlog.Undecided:
+		b.Reason = "by hand"
+	case b.Decision != txlog.Undecided:
+		b.Reason = fmt.Sprintf("the log says %s", b.Decision)
+	case p.adopted(b.XID.GTRID):
+		p.judgeAdopted(ctx, b)
+	default:
+		b.Reason = "the log has no decision: it never was committed"
+		if w, ok := p.Log.(txlog.Witness); ok {
+			if b.Err = w.Witnessed(); b.Err != nil {
+				b.Action, b.Reason = Left, "the log has no decision, and may have missed it"
+			}
+		}
+	}
+}
+
+// wanted is the outcome that the branch is to have, as far as that is decided: the log's decision, or a person's.
+func (p *pass) wanted(b Branch) txlog.Outcome {
+	if p.verdict != txlog.Undecided {
+		return p.verdict
+	}
+	return b.Decision
+}
+
+func would(b Branch) bool { return b.Action == WouldCommit || b.Action == WouldRollBack }
+
 // finish tells the database the outcome of a branch that was judged, and records in the branch what came of it.
 func (p *pass) finish(ctx context.Context, res drivers.Resource, b *Branch) {
 	if b.Decision == txlog.Undecided {
 		// Whoever writes first is right: only after this may the branch be rolled back (rule P4).
-		d := txlog.Decision{ID: b.XID.GTRID, Outcome: txlog.Aborted, Resources: p.names(), At: time.Now()}
+		d := txlog.Decision{ID: b.XID.GTRID, Outcome: p.intent(ctx, b.XID.GTRID), Resources: p.names(), At: time.Now()}
 		if b.Decision, b.Err = p.Log.Decide(ctx, d); b.Err != nil {
-			b.Decision, b.Action, b.Reason = txlog.Undecided, Left, "the log does not take the decision to abort"
+			b.Decision, b.Action, b.Reason = txlog.Undecided, Left, fmt.Sprintf("the log does not take the decision to %s", decideVerb(d.Outcome))
 			return
 		}
 		p.decided(d, b.Decision)
 	}
 	var done, contradicted = RolledBack, drivers.ErrCommitted
-	if b.Decision == txlog.Committed {
+	if p.wanted(*b) == txlog.Committed {
 		done, contradicted = Committed, drivers.ErrRolledBack
 		b.Err = res.Driver.CommitPrepared(ctx, res.DB, b.XID)
 	} else {
@@ -158,7 +190,7 @@ func (p *pass) finish(ctx context.Context, res drivers.Resource, b *Branch) {
 	case b.Err == nil:
 		b.Action, b.Reason = done, ""
 	case errors.Is(b.Err, contradicted) || errors.Is(b.Err, drivers.ErrHeuristic):
-		b.Action, b.Reason = Heuristic, fmt.Sprintf("the decision is %s, and a person must look", b.Decision)
+		p.heuristic(ctx, b)
 	case errors.Is(b.Err, drivers.ErrHeld):
 		b.Action, b.Reason = Left, "a live session still holds it: not yet"
 	case errors.Is(b.Err, drivers.ErrUnknownXID):
@@ -166,6 +198,13 @@ func (p *pass) finish(ctx context.Context, res drivers.Resource, b *Branch) {
 	default:
 		b.Action, b.Reason = Left, "the database refused, or did not answer"
 	}
+}
+
+func decideVerb(o txlog.Outcome) string {
+	if o == txlog.Committed {
+		return "commit"
+	}
+	return "abort"
 }
 
 // ask finds out what an unknown XID means (rules P1 and P12): still listed, it is held by a session.
@@ -192,6 +231,9 @@ func (p *pass) waitForSessions(ctx context.Context, res drivers.Resource, held [
 		return
 	}
 	for _, b := range held {
+		if p.adopted(b.XID.GTRID) {
+			continue // a lost log's claims are lost, too: this session may be a live coordinator's
+		}
 		// Its ID is claimed and its outcome durable: no coordinator of ours has any use for that session.
 		if err := ender.EndSession(ctx, res.DB, b.XID); err != nil {
 			b.Err = fmt.Errorf("%w: end its session: %w", drivers.ErrHeld, err)

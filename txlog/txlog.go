@@ -97,9 +97,9 @@ type Registrar interface {
 // Witness is implemented by logs that may have missed decisions, as a copy of a log's files has missed what was decided
 // in the original since.
 type Witness interface {
-	// Witnessed returns nil if the log has seen all decisions on transactions that began at that time: one that it does not hold was then never made.
-	// Otherwise the error tells why not, and what a person can do; such a transaction must not be taken for undecided.
-	Witnessed(begun time.Time) error
+	// Witnessed returns nil if the log has seen all decisions on its IDs: one that it does not hold was then never made. Otherwise the error
+	// tells why not, and what a person can do: no transaction must then be taken for undecided, and no coordinator must work on the log.
+	Witnessed() error
 }
 
 // Historian is implemented by logs that can list settled decisions too.

@@ -36,7 +36,8 @@ type Manager struct {
 // Open returns a manager. Before, it checks that every database that answers is fit for XA, and settles what
 // this log left in doubt; afterwards that goes on in the background. A database that is down does not
 // keep Open from returning: it is checked and recovered when it is back. One that answers
-// and can't work, such as PostgreSQL with max_prepared_transactions = 0, is an error that tells what to do. When ctx ends before Open has
+// and can't work, such as PostgreSQL with max_prepared_transactions = 0, is an error that tells what to do. So is a log that has been copied
+// (see txlog.Witness) until a person has adopted it. When ctx ends before Open has
 // finished, Open returns its error. The caller must call [Manager.Close] or [Manager.Shutdown].
 func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	if err := cfg.validate(); err != nil {
@@ -53,6 +54,12 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	}
 	for _, r := range m.cfg.Resources {
 		m.resources[r.Name] = newResource(m, r)
+	}
+	if w, ok := cfg.Log.(txlog.Witness); ok {
+		if err := w.Witnessed(); err != nil { // whoever has the log that it knows nothing of would abort our transactions
+			m.closeHandles()
+			return nil, fmt.Errorf("xa: open: %w", err)
+		}
 	}
 	if err := m.join(ctx); err != nil {
 		m.closeHandles()

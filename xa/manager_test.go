@@ -201,3 +201,17 @@ func TestDeadConnectionsInThePoolCostNobodyATransaction(t *testing.T) {
 		}
 	})
 }
+
+// copiedLog is a log that may have missed decisions.
+type copiedLog struct{ txlog.Log }
+
+func (copiedLog) Witnessed() error { return errors.New("adopt it") }
+
+func TestOpenRefusesACopiedLog(t *testing.T) {
+	run(t, func(w *world) {
+		w.cfg.Log = copiedLog{w.log}
+		if _, err := xa.Open(w.Context(), w.cfg); err == nil || !strings.Contains(err.Error(), "adopt it") {
+			w.Errorf("got %v", err)
+		}
+	})
+}

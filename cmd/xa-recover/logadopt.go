@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -72,7 +71,7 @@ func (a *app) logAdopt(ctx context.Context, yes bool) (int, error) {
 	l, ok := log.(adoptable)
 	var why error
 	if ok {
-		why = l.Witnessed(time.Time{}) // on what began at any time
+		why = l.Witnessed()
 	}
 	if why == nil {
 		r.Status = "nothing_to_adopt"

@@ -16,7 +16,7 @@ type copiedLog struct {
 	adopted bool
 }
 
-func (l *copiedLog) Witnessed(time.Time) error {
+func (l *copiedLog) Witnessed() error {
 	if l.adopted {
 		return nil
 	}

@@ -128,8 +128,8 @@ func (l *Log) settleIn() error {
 	}
 	r := l.index.residence
 	if !r.copied.IsZero() {
-		l.opts.Logger.Warn("this decision log is a copy: what was decided in the original since is missing, so transactions that began before are left in doubt; "+
-			"stop whatever still uses the original, which must not be used beside its copy; once it is gone for good, adopt this one",
+		l.opts.Logger.Warn("this decision log is a copy: what was decided in the original since is missing, so what it has no decision on is left in doubt, and xa.Open refuses it; "+
+			"stop whatever still uses the original, which must not be used beside its copy; once it is gone for good, adopt this one (xa-recover log adopt)",
 			"dir", l.dir, "original", r.original, "copied", formatTime(r.copied))
 	}
 	if !changed {
@@ -141,18 +141,17 @@ func (l *Log) settleIn() error {
 	return l.active.mark()
 }
 
-// Witnessed returns nil unless this is a copy of a log that was first opened after that time, and nobody has adopted it: then a decision on what
-// began at that time may stand in the original only. To a log that was opened to be read, which notes nothing, a copy that no owner has opened yet
-// is first opened now.
-func (l *Log) Witnessed(begun time.Time) error {
+// Witnessed returns nil unless this is a copy of a log that nobody has adopted: then a decision may stand in the original only, which may even be
+// in use still.
+func (l *Log) Witnessed() error {
 	l.mu.Lock()
 	r := l.index.residence
 	l.mu.Unlock()
-	if r == nil || r.copied.IsZero() || begun.After(r.copied) {
+	if r == nil || r.copied.IsZero() {
 		return nil
 	}
-	return fmt.Errorf("filelog: %s: a copy of the log at %s, first opened at %s, which may have missed decisions on what began before: look them up there; "+
-		"once that log is gone for good and nothing uses it, adopt this one", l.dir, r.original, formatTime(r.copied))
+	return fmt.Errorf("filelog: %s: a copy of the log at %s, first opened at %s, which may have missed decisions: look them up there; "+
+		"once that log is gone for good and nothing uses it, adopt this one (xa-recover log adopt)", l.dir, r.original, formatTime(r.copied))
 }
 
 // Adopt says that a copied log is the only one now: what it does not hold was never decided. [Log.Witnessed] is nil from then on, durably, until the log is

@@ -40,10 +40,10 @@ func closeLog(t *testing.T, l *Log) {
 	}
 }
 
-func wantWitness(t *testing.T, l *Log, begun time.Time, yes bool) {
+func wantWitness(t *testing.T, l *Log, yes bool) {
 	t.Helper()
-	if err := l.Witnessed(begun); (err == nil) != yes {
-		t.Errorf("Witnessed(%s) = %v; want nil: %v", begun, err, yes)
+	if err := l.Witnessed(); (err == nil) != yes {
+		t.Errorf("Witnessed() = %v; want nil: %v", err, yes)
 	}
 }
 
@@ -56,7 +56,7 @@ func TestACopyDoesNotWitnessWhatBeganBeforeIt(t *testing.T) {
 	copied := copyDir(t, dir) // of a live log
 	before := time.Now()
 	mustDecide(t, original, "missed")
-	wantWitness(t, original, before, true)
+	wantWitness(t, original, true)
 	if told.Len() > 0 {
 		t.Errorf("the original says %s", told)
 	}
@@ -71,15 +71,13 @@ func TestACopyDoesNotWitnessWhatBeganBeforeIt(t *testing.T) {
 		if o, err := l.Lookup(t.Context(), "kept"); o != txlog.Committed || err != nil {
 			t.Errorf("Lookup = %s, %v", o, err)
 		}
-		wantWitness(t, l, time.Time{}, false)
-		wantWitness(t, l, before, false)
-		wantWitness(t, l, after, true)
+		wantWitness(t, l, false)
 		if info := l.Info(); info.Copied.Before(before) || info.Copied.After(after) || !strings.HasSuffix(info.Original, ":"+dir) {
 			t.Errorf("the copy tells of its origin: %+v", info)
 		}
 	}
 	check(l)
-	if err := l.Witnessed(before); !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "adopt") {
+	if err := l.Witnessed(); !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "adopt") {
 		t.Errorf("the error does not say where, and what to do: %v", err)
 	}
 	for range 2 { // it stays so, over openings and compactions
@@ -105,7 +103,7 @@ func TestACopyDoesNotWitnessWhatBeganBeforeIt(t *testing.T) {
 	if again, _ := placed(t, copyDir(t, copied)); again.Info().Original != l.Info().Original && !strings.HasSuffix(again.Info().Original, ":"+copied) {
 		t.Errorf("a copy of the copy tells of its origin: %+v", again.Info())
 	} else {
-		wantWitness(t, again, after, false)
+		wantWitness(t, again, false)
 	}
 }
 
@@ -118,18 +116,17 @@ func TestAnAdoptedCopyWitnesses(t *testing.T) {
 	closeLog(t, original)
 	copied := copyDir(t, dir)
 	l, _ := placed(t, copied)
-	before := time.Now().Add(-time.Minute)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := l.Adopt(ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("Adopt under a context that has ended: %v", err)
 	}
-	wantWitness(t, l, before, false)
+	wantWitness(t, l, false)
 	for range 2 {
 		if err := l.Adopt(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		wantWitness(t, l, before, true)
+		wantWitness(t, l, true)
 	}
 	if err := l.Compact(t.Context()); err != nil {
 		t.Fatal(err)
@@ -139,12 +136,12 @@ func TestAnAdoptedCopyWitnesses(t *testing.T) {
 		t.Errorf("Adopt of a closed log: %v", err)
 	}
 	l, told := placed(t, copied)
-	wantWitness(t, l, before, true)
+	wantWitness(t, l, true)
 	if info := l.Info(); told.Len() > 0 || !info.Copied.IsZero() {
 		t.Errorf("the adopted log says %q, %+v", told, info)
 	}
 	again, _ := placed(t, copyDir(t, copied))
-	wantWitness(t, again, before, false)
+	wantWitness(t, again, false)
 }
 
 func TestALogThatIsMovedStaysTheSame(t *testing.T) {
@@ -160,7 +157,7 @@ func TestALogThatIsMovedStaysTheSame(t *testing.T) {
 	}
 	for range 2 {
 		l, told := placed(t, to)
-		wantWitness(t, l, time.Time{}, true)
+		wantWitness(t, l, true)
 		if told.Len() > 0 || !strings.HasSuffix(l.index.residence.name, ":"+to) {
 			t.Errorf("a log that was moved says %q, and is at %s", told, l.index.residence.name)
 		}
@@ -181,7 +178,7 @@ func TestAReaderOfACopyChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantWitness(t, r, time.Now().Add(-time.Second), false)
+	wantWitness(t, r, false)
 	closeLog(t, r)
 	if !maps.Equal(contents(t, copied), before) {
 		t.Errorf("the reader changed the log")
@@ -189,7 +186,7 @@ func TestAReaderOfACopyChangesNothing(t *testing.T) {
 	if r, err = OpenReadOnly(dir); err != nil {
 		t.Fatal(err)
 	}
-	wantWitness(t, r, time.Time{}, true)
+	wantWitness(t, r, true)
 	closeLog(t, r)
 }
 
@@ -199,14 +196,14 @@ func TestALogWithoutAPlaceTakesOneSilently(t *testing.T) {
 	dir := copyDir(t, filepath.Join("testdata", "log", "v1", "ok"))
 	for range 2 {
 		l, told := placed(t, dir)
-		wantWitness(t, l, time.Time{}, true)
+		wantWitness(t, l, true)
 		if told.Len() > 0 {
 			t.Errorf("it says %s", told)
 		}
 		closeLog(t, l)
 	}
 	l, _ := placed(t, copyDir(t, dir))
-	wantWitness(t, l, time.Time{}, false)
+	wantWitness(t, l, false)
 }
 
 func TestPlacesAreToldApart(t *testing.T) {
@@ -316,7 +313,7 @@ func mustOpenCopy(t *testing.T, m *memFS, acknowledged map[string]bool) *Log {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.Witnessed(time.Time{}) == nil || l.Info().Original != "disk 1" {
+	if l.Witnessed() == nil || l.Info().Original != "disk 1" {
 		t.Fatalf("the copy has forgotten that it is one: %+v", l.Info())
 	}
 	for id := range acknowledged {
@@ -344,7 +341,7 @@ func TestNoCrashMakesACopyForgetThatItIsOne(t *testing.T) {
 	}
 	work := func(m *memFS, acknowledged map[string]bool) {
 		if l, err := openPlaced(m, 2); err == nil {
-			if l.Witnessed(time.Time{}) == nil {
+			if l.Witnessed() == nil {
 				t.Fatalf("%s failed: an open copy takes itself for the original", m.failed)
 			}
 			workOn(l, "b", 30, acknowledged)
@@ -387,7 +384,7 @@ func adoptAndCrash(t *testing.T, m *memFS, f failure, n int, r *rand.Rand) {
 	if l, err = openPlaced(m.next(r.IntN(2) == 0, r), 2); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Witnessed(time.Time{}); adopted == nil && err != nil {
+	if err := l.Witnessed(); adopted == nil && err != nil {
 		t.Fatalf("failure %d at the %d. operation: the copy was adopted, and then %v", f, n, err)
 	}
 }
