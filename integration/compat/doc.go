@@ -2,13 +2,13 @@
 // one library, written as that library's users write, with its own models, queries and transaction helper: not a line of
 // it knows xasql, and a test holds it to that.
 //
-//	databasesql no bank: the manager's handle compared with a plain one, call by call, on servers
-//	sqlc        generated code (sqlc.dev), on a *sql.DB, on a *sql.Tx by WithTx, and on an xa.Branch as its DBTX
-//	sqlx        github.com/jmoiron/sqlx: Beginx, NamedExec, StructScan, Preparex
-//	gorm        gorm.io/gorm: DB.Transaction, nested ones, prepared statements, the migrator
-//	bun         github.com/uptrace/bun: RunInTx, nested
-//	ent         entgo.io/ent: generated code, Tx and hooks
-//	pgxpool     native pgx: one pool shared with the manager, and Batch, CopyFrom and own types inside a global transaction
+//	databasesql  no bank: the manager's handle compared with a plain one, call by call, on servers
+//	sqlc         generated code (sqlc.dev), on a *sql.DB, on a *sql.Tx by WithTx, and on an xa.Branch as its DBTX
+//	sqlx         github.com/jmoiron/sqlx: Beginx, NamedExec, StructScan, Preparex
+//	gorm         gorm.io/gorm: DB.Transaction, nested ones, prepared statements, the migrator
+//	bun          github.com/uptrace/bun: RunInTx, nested
+//	ent          entgo.io/ent: generated code, Tx and hooks
+//	pgxpool      native pgx: one pool shared with the manager, and Batch, CopyFrom and own types inside a global transaction
 //
 // This package is what they share: [Run] opens two databases, wraps them in an xa.Manager, makes a bank on each
 // Manager.DB, and transfers money from one to the other: with a commit, a rollback by an error of the caller's, a rollback by the library's own
