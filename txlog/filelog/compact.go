@@ -67,8 +67,8 @@ func (l *Log) compact(ctx context.Context) error {
 		return nil
 	}
 	name := segmentName(old[len(old)-1].seq)
-	c := &compaction{log: l, ctx: ctx, seq: old[len(old)-1].seq, now: l.opts.now(), before: before}
-	if err := c.run(name+tmpSuffix, old); err != nil {
+	c := &compaction{log: l, seq: old[len(old)-1].seq, now: l.opts.now(), before: before}
+	if err := c.run(ctx, name+tmpSuffix, old); err != nil {
 		_ = l.fs.Remove(name + tmpSuffix) // Open removes it, too
 		if c.written != nil {
 			_ = l.fs.Remove(c.written.name())
@@ -111,7 +111,6 @@ func (l *Log) latchOn(err error) error {
 // compaction writes what stands of the old segments into a new one, and into an archive.
 type compaction struct {
 	log     *Log
-	ctx     context.Context // of the call: a compaction is one
 	seq     uint64
 	now     time.Time
 	out     *segment
@@ -131,7 +130,7 @@ type settledDecision struct {
 	entry
 }
 
-func (c *compaction) run(tmp string, old []sealedSegment) error {
+func (c *compaction) run(ctx context.Context, tmp string, old []sealedSegment) error {
 	f, err := c.log.fs.Create(tmp)
 	if err != nil {
 		return err
@@ -143,12 +142,12 @@ func (c *compaction) run(tmp string, old []sealedSegment) error {
 	}
 	c.out = &segment{file: f, seq: c.seq, seed: newSeeder(c.log.id, c.seq), end: headerSize}
 	for _, s := range old {
-		if err := c.copy(s); err != nil {
+		if err := c.copy(ctx, s); err != nil {
 			return err
 		}
 	}
 	// The archive is durable before the base, which lists it, has its name: a crash between leaves an archive that nobody lists.
-	if err := c.archive(); err != nil {
+	if err := c.archive(ctx); err != nil {
 		return err
 	}
 	for _, a := range c.archives {
@@ -167,7 +166,7 @@ func (c *compaction) run(tmp string, old []sealedSegment) error {
 }
 
 // copy reads one old segment.
-func (c *compaction) copy(s sealedSegment) error {
+func (c *compaction) copy(ctx context.Context, s sealedSegment) error {
 	name := segmentName(s.seq)
 	f, err := c.log.fs.Open(name, false)
 	if err != nil {
@@ -182,7 +181,7 @@ func (c *compaction) copy(s sealedSegment) error {
 	reader := scanner{file: f, path: osDir(c.log.dir).path(name), seed: newSeeder(c.log.id, s.seq), size: size, str: interner(),
 		visit: func(r *record) error {
 			if failed == nil {
-				failed = c.add(r)
+				failed = c.add(ctx, r)
 			}
 			return nil
 		}}
@@ -201,12 +200,12 @@ func (c *compaction) copy(s sealedSegment) error {
 }
 
 // add keeps what stands of the record.
-func (c *compaction) add(r *record) error {
+func (c *compaction) add(ctx context.Context, r *record) error {
 	l := c.log
 	l.mu.Lock()
 	e, known := l.index.decisions[r.id]
 	identity := l.index.identities[r.id]
-	err := c.stopped()
+	err := c.stopped(ctx)
 	l.mu.Unlock()
 	switch {
 	case err != nil:
@@ -234,14 +233,14 @@ func (c *compaction) over(settledAt int64) bool {
 }
 
 // stopped returns why the compaction must not go on, or nil. l.mu is held.
-func (c *compaction) stopped() error {
+func (c *compaction) stopped(ctx context.Context) error {
 	switch {
 	case c.log.closed:
 		return txlog.ErrClosed
 	case c.log.latched != nil:
 		return latchedError(c.log.latched)
 	}
-	return c.ctx.Err()
+	return ctx.Err()
 }
 
 func (c *compaction) keep(r record) {

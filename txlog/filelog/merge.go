@@ -1,6 +1,7 @@
 package filelog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,14 +21,14 @@ const (
 
 // archive writes the settled decisions into an archive, together with the younger ones of those that exist, so that there are few:
 // each is written anew about log2 n times when n compactions fill it. It notes which are in force afterwards.
-func (c *compaction) archive() error {
+func (c *compaction) archive(ctx context.Context) error {
 	c.sort()
 	kept, merged := c.plan()
-	err := c.write(merged)
+	err := c.write(ctx, merged)
 	if len(merged) > 0 && errors.Is(err, txlog.ErrCorrupt) {
 		// What can't be read is left alone: it is told to who asks for it, and must not keep the memory from being freed.
 		c.log.opts.Logger.Warn("damaged archive of the decision log", "error", err.Error())
-		kept, err = append(kept, merged...), c.write(nil)
+		kept, err = append(kept, merged...), c.write(ctx, nil)
 	}
 	if err != nil {
 		return err
@@ -100,7 +101,7 @@ func (s *settledSource) next() (archived, error) {
 }
 
 // write makes the archive, durably and under its name.
-func (c *compaction) write(merged []*archive) error {
+func (c *compaction) write(ctx context.Context, merged []*archive) error {
 	l := c.log
 	if len(c.settled) == 0 {
 		return nil
@@ -127,7 +128,7 @@ func (c *compaction) write(merged []*archive) error {
 	}
 	defer f.Close()
 	w := newArchiveWriter(f, l.id, number, blockSize)
-	err = c.merge(w, sources)
+	err = c.merge(ctx, w, sources)
 	var made *archive
 	if err == nil {
 		made, err = w.finish()
@@ -147,7 +148,7 @@ func (c *compaction) write(merged []*archive) error {
 }
 
 // merge adds what the sources hold. They hold no ID twice: what stands in an archive is not decided again.
-func (c *compaction) merge(w *archiveWriter, sources []source) error {
+func (c *compaction) merge(ctx context.Context, w *archiveWriter, sources []source) error {
 	heads := make([]archived, 0, len(sources))
 	live := sources[:0:0]
 	for _, s := range sources {
@@ -161,7 +162,7 @@ func (c *compaction) merge(w *archiveWriter, sources []source) error {
 	for len(live) > 0 {
 		if w.count%mergeStep == 0 {
 			c.log.mu.Lock()
-			err := c.stopped()
+			err := c.stopped(ctx)
 			c.log.mu.Unlock()
 			if err != nil {
 				return err
