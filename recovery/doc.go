@@ -14,6 +14,9 @@
 // back, so that a coordinator that wakes up late finds Aborted too. A decision is settled
 // when every database that it names has answered, is the same database as before, and holds nothing more of it.
 //
+// A branch that a database finished against the decision is a heuristic outcome: it is noted in the log, where the log keeps notes, and
+// stays in every later [Report] until a person has it forgotten. What only a person can decide is decided by [Resolver.Finish].
+//
 // # Failure
 //
 // A database that is down, slow or refuses stops neither the others nor the call: the [Report] names

@@ -13,6 +13,10 @@ type Report struct {
 	Acted     bool // of Resolve; false: of Scan
 	Resources []Resource
 	Decisions []Decision // that were unsettled when it began, and those that it wrote itself; oldest first
+	// Notes are what the log keeps for a person until it is forgotten (see [txlog.Notes]), those of this pass among them.
+	Notes []txlog.Note
+	// NoNotes: the log keeps no notes, so that a heuristic outcome is told only once.
+	NoNotes bool
 }
 
 // Resource is what one database answered.

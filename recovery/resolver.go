@@ -38,6 +38,11 @@ type Resolver struct {
 	// Rebind names resources whose other identity is meant (rule P14): a person has moved or restored the database, and knows that
 	// it holds every branch that the old one held.
 	Rebind []string
+	// Adopted are the identities of logs that are lost for good: a person knows that nobody has them any more. Their branches in the
+	// databases are settled under Log, as far as a database proves the outcome; of the rest nothing is presumed, and [Resolver.Finish] takes a person's word.
+	Adopted []string
+	// Before leaves what is younger: branches that were prepared, or whose transaction began, after that time. Zero: none is too young.
+	Before time.Time
 	// Logger gets one line for each branch that was settled or left. nil: slog.Default().
 	Logger *slog.Logger
 }
@@ -62,58 +67,99 @@ func (r *Resolver) Resolve(ctx context.Context) (Report, error) {
 }
 
 func (r *Resolver) run(ctx context.Context, act bool) (Report, error) {
-	p := &pass{Resolver: r, act: act, known: map[string]struct{}{}, claims: claims{latch: r.Claim, held: map[string]func(){}}}
-	empty := Report{LogID: r.Log.ID(), Acted: act}
+	p := r.pass(act)
 	leave, err := p.join(ctx)
 	if err != nil {
-		return empty, err
+		return p.empty(), err
 	}
 	defer leave()
 	defer p.claims.release()
-
-	// The decisions are read before the databases are asked: a decision written after a database was listed
-	// may have a branch there that the list does not show, and must not be settled by it.
 	if err := p.read(ctx); err != nil {
-		return empty, fmt.Errorf("recovery: read the log: %w", err)
+		return p.empty(), err
 	}
+	return p.work(ctx)
+}
 
-	report := Report{LogID: r.Log.ID(), Acted: act, Resources: make([]Resource, len(r.Resources))}
-	var wg sync.WaitGroup
-	for i, res := range r.Resources {
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, positive(r.Timeout, defaultTimeout))
-			defer cancel()
-			report.Resources[i] = p.resource(ctx, res)
-		})
+func (r *Resolver) pass(act bool) *pass {
+	return &pass{
+		Resolver: r, act: act,
+		claims:      claims{latch: r.Claim, held: map[string]func(){}},
+		decidedHere: map[string]bool{}, known: map[string]struct{}{}, proofs: map[string]proof{},
 	}
-	wg.Wait()
+}
 
+// work asks the databases, and finishes and settles what there is. The decisions have been read before: one written after a database was listed
+// may have a branch there that the list does not show, and must not be settled by it.
+func (p *pass) work(ctx context.Context) (Report, error) {
+	report := p.empty()
+	report.Resources = make([]Resource, len(p.Resources))
+	p.everywhere(ctx, func(ctx context.Context, i int, res drivers.Resource) {
+		report.Resources[i] = p.resource(ctx, res)
+	})
 	misplaced(report.Resources)
-	err = p.settle(ctx, &report)
+	err := p.settle(ctx, &report)
+	report.Notes, report.NoNotes = p.notes, p.noNotes
 	p.log(ctx, report)
 	return report, err
 }
 
+// everywhere calls f for all resources at once, with a time limit for each.
+func (p *pass) everywhere(ctx context.Context, f func(ctx context.Context, i int, res drivers.Resource)) {
+	var wg sync.WaitGroup
+	for i, res := range p.Resources {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, positive(p.Timeout, defaultTimeout))
+			defer cancel()
+			f(ctx, i, res)
+		})
+	}
+	wg.Wait()
+}
+
+func (p *pass) empty() Report { return Report{LogID: p.Log.ID(), Acted: p.act} }
+
 // pass is one run over all resources.
 type pass struct {
 	*Resolver
-	act    bool
-	claims claims
-	live   []txlog.Decision // unsettled, but somebody works on them
+	act     bool
+	only    string        // the one transaction that the pass is about; "": all
+	verdict txlog.Outcome // a person's, on that one
+	claims  claims
+
+	live        []txlog.Decision // unsettled, but somebody works on them, or the pass is not about them
+	decidedHere map[string]bool  // the IDs of all unsettled decisions, as read at the start
+	noNotes     bool             // the log keeps none
 
 	mu        sync.Mutex          // guards what follows while the resources are worked on
 	decisions []txlog.Decision    // unsettled and not live, as read at the start; then those that this pass wrote
 	known     map[string]struct{} // their IDs
+	notes     []txlog.Note        // as read at the start, then those that this pass made
+	proofs    map[string]proof    // what the databases were asked, by transaction
 }
 
-// read reads the decisions that are not settled, and takes those that nobody works on: one that is live now may still commit branches
-// after they were listed.
+// read reads the notes, and the decisions that are not settled, and takes those that nobody works on: one that is live now may still commit
+// branches after they were listed.
 func (p *pass) read(ctx context.Context) error {
+	if err := p.readLog(ctx); err != nil {
+		return fmt.Errorf("recovery: read the log: %w", err)
+	}
+	return nil
+}
+
+func (p *pass) readLog(ctx context.Context) error {
+	if err := p.readNotes(ctx); err != nil {
+		return err
+	}
 	var all []txlog.Decision
 	var ids []string
 	for d, err := range p.Log.Unsettled(ctx) {
 		if err != nil {
 			return err
+		}
+		p.decidedHere[d.ID] = true
+		if p.only != "" && d.ID != p.only {
+			p.live = append(p.live, d)
+			continue
 		}
 		all, ids = append(all, d), append(ids, d.ID)
 	}
@@ -131,8 +177,8 @@ func (p *pass) read(ctx context.Context) error {
 
 // decided remembers a decision that this pass asked for; the outcome is the one that stands.
 func (p *pass) decided(d txlog.Decision, outcome txlog.Outcome) {
-	if outcome != txlog.Aborted {
-		return // somebody else decided to commit meanwhile: the next pass reads that decision
+	if outcome != d.Outcome {
+		return // somebody else decided otherwise meanwhile: the next pass reads that decision
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -18,8 +18,12 @@ func (p *pass) settle(ctx context.Context, report *Report) error {
 	for _, d := range p.decisions {
 		out := Decision{Decision: d}
 		if out.Reason = answers.unfinished(d); out.Reason == "" {
-			out.Settled = true
 			out.Unverified = answers.unverified(d)
+			if out.Reason = p.verify(ctx, d, out.Unverified); out.Reason != "" {
+				report.Decisions = append(report.Decisions, out)
+				continue
+			}
+			out.Settled = true
 			if p.act {
 				if err := p.Log.Settle(ctx, d.ID); err != nil {
 					return fmt.Errorf("recovery: settle %s: %w", d.ID, err)
@@ -84,6 +88,27 @@ func (a answers) unverified(d txlog.Decision) []string {
 		}
 	}
 	return names
+}
+
+// verify asks databases that hold no branch of a committed decision what has become of it, where they can prove that: who has rolled it back
+// by hand left no other trace. It returns why the decision can't be settled yet.
+func (p *pass) verify(ctx context.Context, d txlog.Decision, resources []string) string {
+	for _, res := range p.Resources {
+		if !slices.Contains(resources, res.Name) {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, positive(p.Timeout, defaultTimeout))
+		outcome, err := fate(ctx, res, d.ID)
+		cancel()
+		if err == nil && outcome == txlog.Aborted {
+			err = p.note(ctx, txlog.Note{ID: d.ID, Kind: txlog.Heuristic, Resource: res.Name, By: finder,
+				Text: "the decision is committed, and the database has rolled it back"})
+		}
+		if err != nil {
+			return fmt.Sprintf("%q can't tell what became of its branch: %v", res.Name, err)
+		}
+	}
+	return ""
 }
 
 // misplaced looks at the branches that a database listed although they name another resource. Where that

@@ -1,0 +1,129 @@
+package recovery
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/xasql/xasql/drivers"
+	"github.com/xasql/xasql/internal/txid"
+	"github.com/xasql/xasql/txlog"
+)
+
+// prover is a driver of an engine that can tell afterwards what has become of a branch.
+type prover interface {
+	// Outcome tells what has become of the branch, where the database proves it. proven false: it can't tell. It changes nothing.
+	Outcome(ctx context.Context, db *sql.DB, xid drivers.XID) (committed, proven bool, err error)
+}
+
+// fate is what one database proves of its branch of a transaction, if anything.
+func fate(ctx context.Context, res drivers.Resource, id string) (txlog.Outcome, error) {
+	pr, ok := res.Driver.(prover)
+	if !ok {
+		return txlog.Undecided, nil
+	}
+	committed, proven, err := pr.Outcome(ctx, res.DB, drivers.XID{FormatID: drivers.FormatID, GTRID: id, BQual: res.Name})
+	switch {
+	case err != nil || !proven:
+		return txlog.Undecided, err
+	case committed:
+		return txlog.Committed, nil
+	}
+	return txlog.Aborted, nil
+}
+
+// proof is what all databases together prove of a transaction.
+type proof struct {
+	committed, aborted string // the name of a resource that has committed its branch, and of one that has rolled it back
+	unasked            string // the name of one that could not be asked, with its answer
+}
+
+// proofOf asks each database once a pass.
+func (p *pass) proofOf(ctx context.Context, id string) proof {
+	p.mu.Lock()
+	known, ok := p.proofs[id]
+	p.mu.Unlock()
+	if ok {
+		return known
+	}
+	var found proof
+	for _, res := range p.Resources {
+		o, err := fate(ctx, res, id)
+		switch {
+		case err != nil:
+			found.unasked = fmt.Sprintf("%q: %v", res.Name, err)
+		case o == txlog.Committed:
+			found.committed = res.Name
+		case o == txlog.Aborted:
+			found.aborted = res.Name
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.proofs[id] = found
+	return found
+}
+
+// outcome is what is proven, and why; Undecided where nothing is.
+func (f proof) outcome() (o txlog.Outcome, why string) {
+	switch {
+	case f.committed != "" && f.aborted != "":
+		return txlog.Undecided, fmt.Sprintf("%q has committed it and %q has rolled it back: a person must look", f.committed, f.aborted)
+	case f.committed != "":
+		return txlog.Committed, fmt.Sprintf("its log is lost, and %q has committed it", f.committed)
+	case f.aborted != "":
+		return txlog.Aborted, fmt.Sprintf("its log is lost, and %q has rolled it back", f.aborted)
+	case f.unasked != "":
+		return txlog.Undecided, "its log is lost, and what would tell its outcome could not be asked: " + f.unasked
+	}
+	return txlog.Undecided, "its log is lost, and no database proves its outcome"
+}
+
+// concerns tells whether a transaction is this log's to settle: made under it, or under a log that it stands in for, or
+// decided in it, as an adopted one is ever after.
+func (p *pass) concerns(id string) bool {
+	return txid.Belongs(id, p.Log.ID()) || p.adopted(id) || p.decidedHere[id]
+}
+
+// adopted tells whether the transaction was made under a log that is lost.
+func (p *pass) adopted(id string) bool {
+	for _, log := range p.Adopted {
+		if log != p.Log.ID() && txid.Belongs(id, log) {
+			return true
+		}
+	}
+	return false
+}
+
+// judgeAdopted decides what is to become of a branch of a lost log of which nothing is decided here. Nothing is presumed: the lost log may have
+// said committed.
+func (p *pass) judgeAdopted(ctx context.Context, b *Branch) {
+	if b.Held {
+		b.Action, b.Reason = Left, "a live session holds it: is its log lost indeed?"
+		return
+	}
+	outcome, why := p.proofOf(ctx, b.XID.GTRID).outcome()
+	b.Reason = why
+	switch outcome {
+	case txlog.Committed:
+		b.Action = WouldCommit
+	case txlog.Aborted:
+		b.Action = WouldRollBack
+	default:
+		b.Action = Left
+		b.Reason += fmt.Sprintf(": only a person can say, with xa-recover commit or rollback %s --adopt", b.XID.GTRID)
+	}
+}
+
+// intent is what is decided of a transaction of which nothing is decided yet. Of a lost log's that is what is proven, and no log takes an
+// Undecided, should it ever come to that.
+func (p *pass) intent(ctx context.Context, id string) txlog.Outcome {
+	switch {
+	case p.verdict != txlog.Undecided:
+		return p.verdict
+	case p.adopted(id):
+		o, _ := p.proofOf(ctx, id).outcome()
+		return o
+	}
+	return txlog.Aborted
+}
