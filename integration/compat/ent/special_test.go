@@ -113,3 +113,36 @@ func TestClientJoinsWithoutTx(t *testing.T) {
 		b.Want(t, 10, "1", "2")
 	})
 }
+
+// Options of ent's own BeginTx reach the branch or are refused, and its migration finds its tables on the handle.
+func TestMigrationAndOptions(t *testing.T) {
+	compat.Each(t, library, func(t *testing.T, b *compat.Banks) {
+		for i := range b.Pools {
+			if err := client(b.DB(i), b.Engine).Debug().Schema.Create(t.Context()); err != nil {
+				t.Errorf("migrate again: %v", err)
+			}
+		}
+		begin := func(level sql.IsolationLevel) error {
+			return b.Do(t.Context(), func(ctx context.Context, _ *xa.Tx, i int) error {
+				tx, err := client(b.DB(i), b.Engine).BeginTx(ctx, &sql.TxOptions{Isolation: level})
+				if err != nil {
+					return err
+				}
+				if _, err := tx.Client().Tx(ctx); !errors.Is(err, generated.ErrTxStarted) {
+					t.Errorf("a transaction in a transaction: %v, want ErrTxStarted", err)
+				}
+				if err := tx.Entry.Create().SetID(level.String()).SetAccountID(b.Accounts[i]).SetAmount(0).Exec(ctx); err != nil {
+					return err
+				}
+				return tx.Commit()
+			})
+		}
+		if err := begin(sql.LevelDefault); err != nil {
+			t.Error(err)
+		}
+		if err := begin(sql.LevelSerializable); !errors.Is(err, xa.ErrRolledBack) {
+			t.Errorf("an isolation level that the branch has not: %v, want ErrRolledBack", err)
+		}
+		b.Want(t, 0, sql.LevelDefault.String())
+	})
+}

@@ -140,3 +140,62 @@ func TestTransactionByHand(t *testing.T) {
 		b.Want(t, 0, "1", "3")
 	})
 }
+
+// The migrator finds its tables, and changes them, on the handle as on a pool; and GORM's own Connection and options work inside.
+func TestMigratorConnectionAndOptions(t *testing.T) {
+	compat.Each(t, library, func(t *testing.T, b *compat.Banks) {
+		type Entry struct {
+			ID        string `gorm:"primaryKey;size:64"`
+			Reference string `gorm:"size:10;index"`
+		}
+		for i := range b.Pools {
+			bank, err := open(b.DB(i), b.Engine, gorm.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := bank.Migrate(t.Context()); err != nil {
+				t.Errorf("migrate again: %v", err)
+			}
+			db := bank.db.WithContext(t.Context())
+			if err := db.AutoMigrate(&Entry{}); err != nil || !db.Migrator().HasColumn(&Entry{}, "reference") || !db.Migrator().HasIndex(&Entry{}, "Reference") {
+				t.Errorf("add a column and an index: %v", err)
+			}
+		}
+		err := b.Do(t.Context(), func(ctx context.Context, _ *xa.Tx, i int) error {
+			bank, err := open(b.DB(i), b.Engine, gorm.Config{})
+			if err != nil {
+				return err
+			}
+			db := bank.db.WithContext(ctx)
+			if err := db.Connection(func(tx *gorm.DB) error {
+				return tx.Exec("insert into entries (id, account_id, amount, reference) values ('1', ?, 0, 'r')", b.Accounts[i]).Error
+			}); err != nil {
+				return err
+			}
+			return db.Transaction(func(tx *gorm.DB) error {
+				return tx.Model(&Entry{}).Where("id = ?", "1").Updates(map[string]any{"id": "2"}).Error
+			}, &sql.TxOptions{Isolation: sql.LevelReadUncommitted})
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		b.Want(t, 0, "2")
+		err = b.Do(t.Context(), func(ctx context.Context, _ *xa.Tx, i int) error {
+			bank, err := open(b.DB(i), b.Engine, gorm.Config{})
+			if err != nil {
+				return err
+			}
+			err = bank.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+				return tx.Delete(&Entry{}, "1 = 1").Error
+			}, &sql.TxOptions{Isolation: sql.LevelSerializable})
+			if err == nil {
+				t.Error("an isolation level that the branch has not was granted")
+			}
+			return err
+		})
+		if !errors.Is(err, xa.ErrRolledBack) {
+			t.Errorf("got %v, want ErrRolledBack", err)
+		}
+		b.Want(t, 0, "2")
+	})
+}

@@ -118,3 +118,53 @@ func TestTxAndConnOfSqlx(t *testing.T) {
 		b.Want(t, 0, "1")
 	})
 }
+
+// A handle with an application's usual limits, and a Tx whose own statements are called without a context.
+func TestLimitsOfTheHandleAndStatementsWithoutContext(t *testing.T) {
+	compat.Each(t, library, func(t *testing.T, b *compat.Banks) {
+		var handles [2]*sqlx.DB
+		for i := range handles {
+			handles[i] = sqlx.NewDb(b.DB(i), driverName(b.Engine))
+			handles[i].SetMaxOpenConns(1)
+			handles[i].SetMaxIdleConns(1)
+			handles[i].SetConnMaxLifetime(time.Minute)
+		}
+		post := func(ctx context.Context, i int, id string, finish func(*sqlx.Tx) error) error {
+			tx, err := handles[i].BeginTxx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			_, err = tx.NamedExec("INSERT INTO entries (id, account_id, amount, created_at) VALUES (:id, :account_id, 0, :created_at)",
+				Entry{ID: id, AccountID: b.Accounts[i], CreatedAt: time.Now()})
+			if err != nil {
+				return err
+			}
+			var balance int64
+			if err := tx.Get(&balance, tx.Rebind("SELECT balance FROM accounts WHERE id = ?"), b.Accounts[i]); err != nil {
+				return err
+			}
+			stmt, err := tx.Preparex(tx.Rebind("UPDATE accounts SET balance = ? WHERE id = ?"))
+			if err != nil {
+				return err
+			}
+			tx.MustExec("DELETE FROM entries WHERE id = 'nothing'")
+			if _, err := stmt.Exec(balance+1, b.Accounts[i]); err != nil {
+				return err
+			}
+			return finish(tx)
+		}
+		for id, finish := range map[string]func(*sqlx.Tx) error{"done": (*sqlx.Tx).Commit, "undone": (*sqlx.Tx).Rollback} {
+			err := b.Do(t.Context(), func(ctx context.Context, _ *xa.Tx, i int) error { return post(ctx, i, id, finish) })
+			if want := id == "undone"; errors.Is(err, xa.ErrRolledBack) != want {
+				t.Errorf("%s: %v", id, err)
+			}
+		}
+		b.Want(t, 1, "done")
+		for i := range handles {
+			if err := post(t.Context(), i, "outside", (*sqlx.Tx).Commit); err != nil {
+				t.Error(err)
+			}
+		}
+		b.Want(t, 2, "done", "outside")
+	})
+}
