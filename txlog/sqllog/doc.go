@@ -33,9 +33,10 @@
 // # Concurrency
 //
 // All methods are safe for concurrent use, in one process and in many. Decisions that are made while one is written go
-// together afterwards, as one statement. The log keeps two connections of the pool for itself (with SQLite one): decisions go over the first, and
-// wait for nobody else; leases are renewed, and everything else is done, over the second, which stands in at once when the
-// first breaks, since the pool may then be full of branches that wait for Decide. A pool limited to fewer than three (with SQLite two) is refused.
+// together afterwards, as one statement. The log keeps two connections of the pool for itself (with SQLite one): decisions go over the
+// first, and wait for nothing else; leases are renewed, and everything else is done, over the second. So a pool full of branches that wait for Decide
+// does not keep it waiting. A connection that broke is replaced at once, also when the pool is full: its limit is then lifted for that moment. A
+// pool limited to fewer than three (with SQLite two) is refused.
 //
 // # Limits
 //

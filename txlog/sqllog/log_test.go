@@ -18,7 +18,7 @@ func TestConforms(t *testing.T) {
 			t.Parallel()
 			logtest.Run(t, func(t logtest.TB) logtest.Harness {
 				dsn := "file:" + t.TempDir() + "/log.db?_journal_mode=" + journal
-				const lease = 300 * time.Millisecond
+				const lease = time.Second
 				another := func(t logtest.TB) txlog.Log { return openFile(t, dsn, Options{Lease: lease, Existing: true}) }
 				l := openFile(t, dsn, Options{Lease: lease})
 				return logtest.Harness{

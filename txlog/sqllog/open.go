@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/xasql/xasql/txlog"
 )
@@ -40,14 +41,15 @@ func open(ctx context.Context, db *sql.DB, d Dialect, o *Options) (*Log, error) 
 		closing: make(chan struct{}), decided: make(chan struct{}, 1), settled: make(chan struct{}, 1),
 		pending: map[string]*item{}, unknown: map[string]doubt{}, members: map[*member]bool{},
 	}
-	l.side = newSession(db, g, l.prepare)
+	limit := new(sync.Mutex)
+	l.side = newSession(db, g, limit, l.prepare)
 	l.writer = l.side
 	sessions := g.sessions
 	if opts.ReadOnly {
 		sessions = 1
 	}
 	if sessions > 1 {
-		l.writer = newSession(db, g, l.prepare)
+		l.writer = newSession(db, g, limit, l.prepare)
 	}
 	if err := checkPool(db, sessions); err != nil {
 		return nil, err
@@ -56,7 +58,6 @@ func open(ctx context.Context, db *sql.DB, d Dialect, o *Options) (*Log, error) 
 	err = l.side.do(ctx, l.adopt)
 	if err == nil && l.writer != l.side {
 		err = l.writer.do(ctx, func(context.Context, *sql.Conn) error { return nil })
-		l.writer.reserve = l.side // not before: it would take its only connection
 	}
 	if err != nil {
 		l.end()

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -16,22 +17,22 @@ const askLimit = 2 * time.Second
 var errLost = errors.New("the connection is not usable any more")
 
 // session is a connection of the pool that the log keeps for itself: it has settings of its own, and is there when the pool is full
-// of branches that wait for Decide. One user at a time has it. A connection that breaks is replaced at its next use: first by that of the
-// reserve, since the pool may be full, and else by one from the pool.
+// of branches that wait for Decide. One user at a time has it. A connection that breaks is replaced at its next use.
 type session struct {
 	db      *sql.DB
 	prepare func(context.Context, *sql.Conn) error // readies a new connection
 	query   string                                 // for the number of the server's session
 	tries   int
-	reserve *session // may be nil
+	limit   *sync.Mutex // of the pool's limit, see open
 
-	turn chan struct{} // is full while somebody has the session
-	conn *sql.Conn     // nil: none; belongs to who has the turn
-	id   int64         // of the server's session
+	turn   chan struct{} // is full while somebody has the session; what follows belongs to him
+	conn   *sql.Conn     // nil: none
+	id     int64         // of the server's session
+	broken *sql.Conn     // holds its place in the pool until there is another
 }
 
-func newSession(db *sql.DB, g *grammar, prepare func(context.Context, *sql.Conn) error) *session {
-	return &session{db: db, prepare: prepare, query: g.sessionID, tries: g.tries, turn: make(chan struct{}, 1)}
+func newSession(db *sql.DB, g *grammar, limit *sync.Mutex, prepare func(context.Context, *sql.Conn) error) *session {
+	return &session{db: db, prepare: prepare, query: g.sessionID, tries: g.tries, limit: limit, turn: make(chan struct{}, 1)}
 }
 
 // do runs f on the connection. f leaves no transaction open, or returns errLost. When it fails it may be run again.
@@ -105,9 +106,6 @@ func (s *session) alive(ctx context.Context) error {
 }
 
 func (s *session) connect(ctx context.Context) error {
-	if s.reserve != nil && s.take(ctx, s.reserve) {
-		return nil
-	}
 	var err error
 	// Idle connections of the pool may be dead, all of them: only a new one tells.
 	for range s.db.Stats().Idle + 2 {
@@ -118,48 +116,47 @@ func (s *session) connect(ctx context.Context) error {
 	return err
 }
 
+// open takes a connection from the pool, for the place of the broken one. Whoever waits in vain for a full pool may be waiting for
+// Decide: so the pool's limit is lifted until there is a connection, and the broken one gives up its place afterwards.
 func (s *session) open(ctx context.Context) error {
+	s.limit.Lock()
+	before := s.db.Stats()
+	lifted := max(before.MaxOpenConnections, before.OpenConnections) + 1
+	if before.MaxOpenConnections > 0 && s.broken != nil {
+		s.db.SetMaxOpenConns(lifted)
+	}
 	conn, err := s.db.Conn(ctx)
+	if s.db.Stats().MaxOpenConnections == lifted {
+		s.db.SetMaxOpenConns(before.MaxOpenConnections)
+	}
+	s.limit.Unlock()
 	if err != nil {
 		return err
 	}
+	s.giveUp()
 	if err = s.prepare(ctx, conn); err == nil {
 		err = conn.QueryRowContext(ctx, s.query).Scan(&s.id)
 	}
-	if err != nil {
-		discard(conn)
-		return err
-	}
 	s.conn = conn
-	return nil
+	if err != nil {
+		s.drop()
+	}
+	return err
 }
 
-// take takes over the other's connection if it has one that is alive.
-func (s *session) take(ctx context.Context, other *session) bool {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
-	defer cancel()
-	select {
-	case other.turn <- struct{}{}:
-	case <-ctx.Done():
-		return false
-	}
-	defer func() { <-other.turn }()
-	if other.conn == nil {
-		return false
-	}
-	if other.alive(ctx) != nil {
-		other.drop()
-		return false
-	}
-	s.conn, s.id, other.conn = other.conn, other.id, nil
-	return true
-}
-
-// drop gives up the connection.
+// drop takes the connection for broken.
 func (s *session) drop() {
 	if s.conn != nil {
-		discard(s.conn)
-		s.conn = nil
+		s.giveUp()
+		s.broken, s.conn = s.conn, nil
+	}
+}
+
+// giveUp frees the broken connection's place in the pool.
+func (s *session) giveUp() {
+	if s.broken != nil {
+		discard(s.broken)
+		s.broken = nil
 	}
 }
 
@@ -167,6 +164,7 @@ func (s *session) drop() {
 func (s *session) close() {
 	s.turn <- struct{}{}
 	s.drop()
+	s.giveUp()
 	<-s.turn
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,25 +50,32 @@ func TestAFullPoolDoesNotKeepDecideWaiting(t *testing.T) {
 	}
 }
 
-// The pool's own connection that becomes free goes to whoever waits longest: branches that wait for this Decide.
-func TestTheSecondConnectionStandsInWhenThePoolIsFull(t *testing.T) {
-	l := newSmallPool(t, Options{grammar: serverLike()}, 3)
-	fillPool(t, l.db)
-	greedy := make(chan error, 1)
-	go func() { // gets what the log gives back
-		conn, err := l.db.Conn(t.Context())
-		if err == nil {
-			t.Cleanup(func() { conn.Close() })
+// A place in the pool that becomes free goes to whoever waits: branches that will wait for this Decide.
+func TestABrokenConnectionIsReplacedThoughThePoolIsFull(t *testing.T) {
+	for way, g := range grammars() {
+		l := newSmallPool(t, Options{grammar: g()}, 4)
+		fillPool(t, l.db)
+		ctx, cancel := context.WithCancel(t.Context())
+		var greedy sync.WaitGroup
+		for range 3 { // they get what the log gives back
+			greedy.Go(func() {
+				if conn, err := l.db.Conn(ctx); err == nil {
+					t.Cleanup(func() { conn.Close() })
+				}
+			})
 		}
-		greedy <- err
-	}()
-	eventually(t, "somebody waits for the pool", func() bool { return l.db.Stats().WaitCount > 0 })
-	l.faults.add(fault{text: insertDecision, lost: true})
-	mustDecide(t, l, "t", txlog.Committed)
-	if err := <-greedy; err != nil {
-		t.Error(err)
+		eventually(t, "all wait for the pool", func() bool { return l.db.Stats().WaitCount == 3 })
+		l.faults.add(fault{text: insertDecision, lost: true})
+		mustDecide(t, l, "one lost", txlog.Committed)
+		dropAll(l)
+		mustDecide(t, l, "all lost", txlog.Committed)
+		mustLookup(t, l, "all lost", txlog.Committed)
+		if s := l.db.Stats(); s.MaxOpenConnections != 4 || s.OpenConnections != 4 {
+			t.Errorf("%s: %d connections are open, and the limit is %d; want 4", way, s.OpenConnections, s.MaxOpenConnections)
+		}
+		cancel()
+		greedy.Wait()
 	}
-	mustDecide(t, l, "u", txlog.Committed)
 }
 
 func TestAPoolThatTheLogWouldUseUpIsRefused(t *testing.T) {
