@@ -298,13 +298,16 @@ func TestADamagedArchiveIsToldAndNeverDecidedOver(t *testing.T) {
 		t.Error("damage that was read latches the log")
 	}
 	m.names[a.name()] = &memInode{data: flip(good, int(a.blockSize)*2-100), dirty: map[int]bool{}}
-	mustDecide(t, l, "u")
-	mustSettle(t, l, "u")
+	for i := range 600 { // so many that the damaged one would be merged
+		id := fmt.Sprintf("u%04d", i)
+		mustDecide(t, l, id)
+		mustSettle(t, l, id)
+	}
 	mustCompact(t, l) // must go on beside the damaged one, and neither drop nor rewrite it
 	if len(l.archives.list) != 2 || l.archives.list[0] != a || len(l.index.decisions) != 0 {
 		t.Errorf("%+v, %d in memory", l.archives, len(l.index.decisions))
 	}
-	mustLookup(t, l, "u", txlog.Committed)
+	mustLookup(t, l, "u0000", txlog.Committed)
 }
 
 func flip(b []byte, at int) []byte {

@@ -99,7 +99,8 @@ func (w *told) work(l *Log, prefix string, n int) {
 		if i%4 != 3 {
 			w.settle(l, id)
 		}
-		if i == 30 { // the second has nothing new but a settling
+		if i == 30 { // the last has no new segment, only a settling
+			_ = l.Compact(ctx)
 			_ = l.Compact(ctx)
 			w.settle(l, fmt.Sprintf("%s-%03d", prefix, 27))
 			_ = l.Compact(ctx)
