@@ -3,7 +3,7 @@
 //
 // The application keeps its own pools. It wraps them in a [Manager], with a decision log, and runs functions in
 // transactions with [Manager.Do]; a [Branch] for each database it touches has the methods of *sql.Tx. Code that knows only *sql.DB joins
-// through [Manager.DB].
+// through [Manager.DB]; what is beyond database/sql, such as bulk loads, goes through [Branch.Raw].
 //
 //	log, err := filelog.Open("/var/lib/shop/xalog", nil)
 //	m, err := xa.Open(ctx, xa.Config{Log: log, Resources: []xa.Resource{

@@ -17,16 +17,17 @@ import (
 // inside that transaction's branch: statements, statements prepared on the handle before or meanwhile, Conn, and BeginTx. A *sql.Tx begun there
 // is real. Its Commit ends the local use; it fails where the global transaction can't commit any more. Its Rollback marks
 // the global transaction rollback-only, and so does one that is neither committed nor rolled back when the global transaction
-// commits. While it is open a second BeginTx in the same branch is refused: the two would share one connection, and with
-// it each other's changes and rollback. A savepoint is a statement, and may be used. An isolation level in BeginTx's options may be what
+// commits. While it is open a second BeginTx in the same branch is refused, from another goroutine too: the two would share one connection, and with
+// it each other's changes and rollback. A savepoint is a statement, and may be used: ORMs nest their transactions so. An isolation level in BeginTx's options may be what
 // [TxOptions] ask for or weaker; that the local transaction only reads is not enforced.
 //
 // Under any other context the handle is an ordinary one over the resource's pool, whose limits hold. A *sql.Conn or *sql.Tx that was
 // taken outside of a transaction, or inside another, refuses that transaction's context: nothing slips out of it unseen.
 // NewContext(ctx, nil) steps out on purpose.
 //
-// The handle pools nothing. Statements prepared on it are prepared anew for each use; its limits and Stats count its uses.
-// What database/sql passes to the function of Conn.Raw is the handle's: use [Raw] for the driver's own connection.
+// The handle pools nothing: limits belong on the resource's pool. Its own limits and Stats count its uses, and idle ones are empty. Statements
+// prepared on it are prepared anew for each use. What database/sql passes to the function of Conn.Raw is the handle's: use [Raw] for
+// the driver's own connection.
 func (m *Manager) DB(resource string) *sql.DB {
 	if r := m.resources[resource]; r != nil {
 		return r.handle
@@ -156,7 +157,8 @@ func rawConn(pooled *sql.Conn) (raw driver.Conn, err error) {
 // giveBack returns the connection to its pool, which closes it when it is bad.
 func (p *plain) giveBack() error {
 	if p.bad {
-		p.pooled.Raw(func(any) error { return driver.ErrBadConn })
+		p.pooled.Raw(func(any) error { return driver.ErrBadConn }) // closes it
+		return nil
 	}
 	return p.pooled.Close()
 }

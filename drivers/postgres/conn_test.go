@@ -65,14 +65,3 @@ func TestConnGivesTheClientLibrarysConnection(t *testing.T) {
 		t.Errorf("another client library: %v", err)
 	}
 }
-
-// Batch and CopyFrom within a global transaction: branch is what (*xa.Tx).Branch returned.
-func ExampleConn() {
-	copyItems := func(ctx context.Context, branch interface{ Raw(func(any) error) error }, items [][]any) error {
-		return postgres.Conn(branch, func(conn *pgx.Conn) error {
-			_, err := conn.CopyFrom(ctx, pgx.Identifier{"items"}, []string{"id", "name"}, pgx.CopyFromRows(items))
-			return err
-		})
-	}
-	_ = copyItems
-}
