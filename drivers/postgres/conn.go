@@ -14,8 +14,13 @@ import "fmt"
 //
 // The connection is f's until f returns; f must have closed its rows and batches by then. On a branch it must not end the transaction,
 // and so not begin one either: the Commit of what conn.Begin returned is a COMMIT of the whole branch, which Prepare and CommitOnePhase
-// find, but can't undo. SAVEPOINT may be sent as a statement. Errors are f's own, and the
-// branch's where it has ended.
+// find, but can't undo. SAVEPOINT may be sent as a statement. Code
+// that takes a pgx.Tx, or begins transactions itself, gets one for the branch, whose own Begin is a savepoint, and which is not to be
+// rolled back itself:
+//
+//	tx, err := conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: "SELECT", CommitQuery: "SELECT"})
+//
+// Errors are f's own, and the branch's where it has ended.
 //
 // It works with every database/sql driver whose connection has a method Conn that returns a C, as pgx's stdlib does. With another it
 // is an error, and f is not called.

@@ -50,9 +50,27 @@ func Inside(t testing.TB, cfg Config, plain *sql.Tx, handle Joined) {
 	b := &inside{ctx: handle.Ctx, on: map[string]querier{"branch": handle.Branch}, db: handle.DB}
 	defer a.close()
 	defer b.close()
+	erred := false
 	for range q.cfg.Steps {
-		q.play(t, q.inside(), a, b)
+		if cfg.Aborts {
+			a.resume(erred)
+			b.resume(erred)
+		}
+		erred = q.play(t, q.inside(), a, b)
 	}
+	if cfg.Aborts {
+		a.resume(erred)
+		b.resume(erred)
+	}
+}
+
+// resume makes a savepoint, or goes back to the last one.
+func (i *inside) resume(erred bool) {
+	query := "SAVEPOINT step"
+	if erred {
+		query = "ROLLBACK TO SAVEPOINT step"
+	}
+	i.querier("branch").ExecContext(i.ctx, query)
 }
 
 func (q *sequence) inside() step {
