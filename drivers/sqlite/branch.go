@@ -206,6 +206,9 @@ func (b *branch) guard(s session, g guard) error {
 func (b *branch) leave(s session) error {
 	s.unguard()
 	var errs []error
+	if b.captures() && b.facts.schema != nil && len(b.facts.schema.virtual) > 0 {
+		errs = append(errs, s.forgetVirtual())
+	}
 	for i := len(b.restore) - 1; i >= 0; i-- {
 		errs = append(errs, b.restore[i](s))
 	}

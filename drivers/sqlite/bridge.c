@@ -341,6 +341,9 @@ void xa_pause(xa_conn *c) {
 	c->mode = XA_OFF;
 }
 
+// xa_resume takes xa_pause back.
+void xa_resume(xa_conn *c) { c->mode = XA_ACTIVE; }
+
 // xa_unguard takes the guard off the connection.
 void xa_unguard(xa_conn *c) {
 	c->mode = XA_OFF;

@@ -118,8 +118,9 @@ func (b bridge) guard(g guard) error {
 	return nil
 }
 
-// pause lets this package's own statements through; unguard takes the guard off, and frees what was captured.
+// pause lets this package's own statements through, until resume; unguard takes the guard off, and frees what was captured.
 func (b bridge) pause()   { C.xa_pause(b.c) }
+func (b bridge) resume()  { C.xa_resume(b.c) }
 func (b bridge) unguard() { C.xa_unguard(b.c) }
 
 func (b bridge) autocommit() bool      { return C.xa_autocommit(b.c) != 0 }

@@ -50,6 +50,7 @@ xa_conn *xa_find(long long id);
 int xa_tables(xa_conn *c, const xa_table *tables, int captured, int n);
 int xa_guard(xa_conn *c, int mode);
 void xa_pause(xa_conn *c);
+void xa_resume(xa_conn *c);
 void xa_unguard(xa_conn *c);
 int xa_autocommit(xa_conn *c);
 int xa_read_only(xa_conn *c);

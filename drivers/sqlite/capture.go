@@ -4,12 +4,13 @@ package sqlite
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // capture is how a branch gets to know the rows that it touches. The fence's triggers note keys, before the rows change; any superset
 // of the changed rows is right, because the rows themselves are read when the branch is prepared. Two things that the application's own
-// triggers can bring about escape permanent ones. For these there are TEMP triggers, which nobody else sees, and which SQLite fires before
+// triggers can bring about escape permanent ones. For these, and for virtual tables, there are TEMP triggers, which nobody else sees, and which SQLite fires before
 // those of the file:
 //   - a new row whose rowid was not known before, because a RAISE(IGNORE) or RAISE(FAIL) of the application's skipped the fence's
 //   - a row that REPLACE deletes: it fires DELETE triggers only with recursive_triggers, which would change what the application's do
@@ -26,7 +27,7 @@ type capture struct {
 
 // newCapture returns what captures the changes to a schema's tables. recursive tells whether recursive_triggers is on already.
 func newCapture(sc *schema, recursive bool) *capture {
-	c := &capture{cannot: map[string]string{}, writable: append([]string{"sqlite_sequence"}, sc.views...)}
+	c := &capture{cannot: map[string]string{}, writable: slices.Concat([]string{"sqlite_sequence"}, sc.views, sc.virtual)}
 	lookUp := !recursive && sc.triggers
 	for name, why := range sc.cannot {
 		c.cannot[name] = why
@@ -55,7 +56,9 @@ type trigger struct{ name, event, body string }
 // captureTriggers returns the TEMP triggers that a table needs.
 func (t *table) captureTriggers(n int, lookUp bool) (all []trigger) {
 	name := func(kind string) string { return fmt.Sprintf("%scapture_%d_%s", prefix, n, kind) }
-	if t.triggers {
+	if t.shadow {
+		all = t.shadowTriggers(name)
+	} else if t.triggers {
 		all = append(all, trigger{name("insert"), "AFTER INSERT", "SELECT " + t.note("NEW.") + ";"})
 	}
 	if lookUp && len(t.unique) > 0 {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -176,6 +177,13 @@ func (s scenario) check(t *testing.T, fate string) {
 	}
 	if got.err == "" && fate != fateUndone && after != got.inside {
 		t.Fatalf("what was committed is not what the branch saw\n%s\nwant\n%s\n%s", after, got.inside, story())
+	}
+	if slices.ContainsFunc(s.base, func(q string) bool { return strings.HasPrefix(q, "CREATE VIRTUAL") }) {
+		// SQLite's full text search leaves last_insert_rowid() at what it wrote itself last.
+		forget := func(r string) string { return regexp.MustCompile(`^(ok \d+) -?\d+$`).ReplaceAllString(r, "$1") }
+		for i := range min(len(wantResults), len(got.results)) {
+			wantResults[i], got.results[i] = forget(wantResults[i]), forget(got.results[i])
+		}
 	}
 	if !slices.Equal(wantResults, got.results) {
 		t.Fatalf("the statements answered\n%q\nwant\n%q\n%s", got.results, wantResults, story())

@@ -77,5 +77,17 @@ func features() []scenario {
 		{"a partial index over what it excludes", "", []string{`CREATE TABLE t(a TEXT, b)`, `CREATE UNIQUE INDEX i ON t(json_extract(a, '$.k')) WHERE json_valid(a)`, `CREATE TRIGGER x AFTER DELETE ON t BEGIN SELECT 1; END`, `INSERT INTO t VALUES ('{"k":1}', 1)`},
 			[]string{`INSERT INTO t VALUES ('not json', 2)`, `REPLACE INTO t VALUES ('{"k":1,"z":0}', 3)`, `UPDATE t SET a = 'neither'`}},
 		{"many columns", "", []string{`CREATE TABLE t(` + strings.Join(cols, ", ") + `)`, `INSERT INTO t VALUES (` + strings.Join(values, ", ") + `)`}, []string{`INSERT INTO t SELECT * FROM t`, `UPDATE t SET c249 = 'last', c0 = NULL WHERE rowid = 1`}},
+		{"fts4", "", []string{`CREATE VIRTUAL TABLE ft USING fts4(a, b)`, `INSERT INTO ft VALUES ('one two', 'x'), ('two three', 'y')`},
+			[]string{`INSERT INTO ft VALUES ('three four', 'z')`, `UPDATE ft SET a = 'five two' WHERE docid = 1`, `DELETE FROM ft WHERE ft MATCH 'y'`, `INSERT INTO ft(ft) VALUES ('optimize')`, `INSERT INTO ft VALUES ('after', 'it')`}},
+		{"fts4 kept by triggers", "", []string{`CREATE TABLE t(id INTEGER PRIMARY KEY, body TEXT, u UNIQUE)`, `CREATE VIRTUAL TABLE ft USING fts4(content="t", body)`,
+			`CREATE TRIGGER bu BEFORE UPDATE ON t BEGIN DELETE FROM ft WHERE docid = OLD.id; END`, `CREATE TRIGGER bd BEFORE DELETE ON t BEGIN DELETE FROM ft WHERE docid = OLD.id; END`,
+			`CREATE TRIGGER au AFTER UPDATE ON t BEGIN INSERT INTO ft(docid, body) VALUES (NEW.id, NEW.body); END`, `CREATE TRIGGER ai AFTER INSERT ON t BEGIN INSERT INTO ft(docid, body) VALUES (NEW.id, NEW.body); END`,
+			`INSERT INTO t(body) VALUES ('one two'), ('two three')`},
+			[]string{`INSERT INTO t(body, u) VALUES ('three four', 1)`, `UPDATE t SET body = body || ' more'`, `DELETE FROM t WHERE id = 2`, `REPLACE INTO t(body, u) VALUES ('again', 1)`}},
+		{"rtree", "", []string{`CREATE VIRTUAL TABLE rt USING rtree(id, x0, x1, +label)`, `WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 200) INSERT INTO rt SELECT i, i, i + 1, 'no ' || i FROM s`},
+			[]string{`INSERT INTO rt VALUES (1000, 5, 6, 'new')`, `UPDATE rt SET x1 = x1 + 3 WHERE id < 50`, `DELETE FROM rt WHERE id BETWEEN 20 AND 90`, `INSERT OR REPLACE INTO rt VALUES (3, 0, 1, 'again')`,
+				`WITH RECURSIVE s(i) AS (SELECT 2000 UNION ALL SELECT i + 1 FROM s WHERE i < 2300) INSERT INTO rt SELECT i, i, i + 1, NULL FROM s`}},
+		{"virtual tables in savepoints", "", []string{`CREATE VIRTUAL TABLE ft USING fts4(a)`, `CREATE VIRTUAL TABLE rt USING rtree(id, x0, x1)`, `INSERT INTO ft VALUES ('one')`, `INSERT INTO rt VALUES (1, 1, 2)`},
+			[]string{`INSERT INTO ft VALUES ('two')`, `SAVEPOINT s`, `INSERT INTO ft VALUES ('three')`, `INSERT INTO rt VALUES (2, 2, 3)`, `ROLLBACK TO s`, `INSERT INTO ft VALUES ('four')`, `RELEASE s`, `DELETE FROM rt WHERE id = 1`}},
 	}
 }

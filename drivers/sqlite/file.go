@@ -74,6 +74,9 @@ func (sc *schema) missing() []string {
 		there[f] = true
 	}
 	for _, t := range sc.tables {
+		if t.shadow {
+			continue
+		}
 		for _, f := range sc.fencesOf(t) {
 			if !there[f] {
 				create = append(create, strings.Replace(f.sql, "CREATE TRIGGER ", "CREATE TRIGGER main.", 1))

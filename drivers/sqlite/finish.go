@@ -207,7 +207,10 @@ func (d driver) finishPrepared(ctx context.Context, db *sql.DB, xid drivers.XID,
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			return fmt.Errorf("%w: another process has the file's write lock: %w", drivers.ErrHeld, err)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return s.forgetVirtual()
 	})
 }
 

@@ -17,7 +17,7 @@ import (
 
 // TestRefusedStatementsSayWhyAndWhatToDo: the statement itself fails, changes nothing, and leaves the branch as it is.
 func TestRefusedStatementsSayWhyAndWhatToDo(t *testing.T) {
-	_, db := newFile(t, `CREATE TABLE t(a UNIQUE)`, `CREATE VIRTUAL TABLE rt USING rtree(id, x0, x1)`, `CREATE VIRTUAL TABLE ft USING fts4(a)`, `CREATE TABLE names(rowid, oid, _rowid_)`)
+	_, db := newFile(t, `CREATE TABLE t(a UNIQUE)`, `CREATE VIRTUAL TABLE ft USING fts4(a)`, `CREATE VIRTUAL TABLE words USING fts4aux(ft)`, `CREATE TABLE names(rowid, oid, _rowid_)`)
 	conn, err := db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -52,9 +52,7 @@ func TestRefusedStatementsSayWhyAndWhatToDo(t *testing.T) {
 		{`PRAGMA writable_schema = ON`, "outside of the global transaction"},
 		{`PRAGMA wal_checkpoint`, "outside of the global transaction"},
 		{`PRAGMA att.user_version = 3`, "outside of the global transaction"},
-		{`INSERT INTO rt VALUES (1, 0, 1)`, "virtual table"},
-		{`INSERT INTO ft VALUES ('x')`, "virtual table"},
-		{`INSERT INTO rt_node VALUES (9, x'00')`, "virtual table"},
+		{`INSERT INTO words VALUES (1, 0, 1)`, "virtual table"},
 		{`INSERT INTO names VALUES (1, 2, 3)`, "INTEGER PRIMARY KEY"},
 		{`INSERT INTO mine VALUES (1)`, "ordinary table"},
 		{`INSERT INTO att.there VALUES (1)`, "resource of its own"},
@@ -336,7 +334,7 @@ func TestCheckFindsWhatIsUnfit(t *testing.T) {
 		{dsn(dir+"/good.db", "&mode=ro"), ``, drivers.Fatal, "can't be written"},
 		{dsn(dir+"/log.db", ""), `CREATE TABLE xasql_decision(id TEXT)`, drivers.Fatal, "decision log"},
 		{dsn(dir+"/off.db", "&_synchronous=OFF"), ``, drivers.Warning, "synchronous is OFF"},
-		{dsn(dir+"/ft.db", ""), `CREATE VIRTUAL TABLE ft USING fts4(a)`, drivers.Warning, `"ft"`},
+		{dsn(dir+"/ft.db", ""), `CREATE VIRTUAL TABLE ft USING fts4(a); CREATE VIRTUAL TABLE words USING fts4aux(ft)`, drivers.Warning, `"words"`},
 	} {
 		db, err := sql.Open("sqlite3", c.dsn)
 		if err != nil {

@@ -255,7 +255,7 @@ func dump(ctx context.Context, x querier) string {
 		}
 		return rows
 	}
-	for _, name := range must(`SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'shadow') AND name NOT LIKE '\_xa\_%' ESCAPE '\' AND name <> 'sqlite_schema' ORDER BY 1`) {
+	for _, name := range must(`SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE '\_xa\_%' ESCAPE '\' AND name <> 'sqlite_schema' ORDER BY 1`) {
 		var values []string
 		for _, c := range must(`SELECT name FROM pragma_table_xinfo(` + literal(name) + `)`) {
 			values = append(values, fmt.Sprintf("typeof(%[1]s) || '=' || quote(%[1]s) || '/' || hex(CAST(%[1]s AS BLOB))", quote(c)))
@@ -273,6 +273,16 @@ func dump(ctx context.Context, x querier) string {
 		rows := must(`SELECT ` + strings.Join(values, ", ") + ` FROM ` + quote(name))
 		slices.Sort(rows)
 		fmt.Fprintln(&b, strings.Join(rows, "\n"))
+	}
+	// Of virtual tables what they say: how full text is cut into segments depends on when it is written out.
+	for _, r := range must(`SELECT name || '|' || sql FROM sqlite_schema WHERE sql LIKE 'CREATE VIRTUAL%' ORDER BY 1`) {
+		name, sql, _ := strings.Cut(r, "|")
+		fmt.Fprintf(&b, "== %s\n%s\n", name, strings.Join(must(`SELECT * FROM `+quote(name)+` ORDER BY 1`), "\n"))
+		for _, word := range []string{"one", "two", "three", "four", "five", "more", "again"} {
+			if strings.Contains(sql, "fts") {
+				fmt.Fprintf(&b, "%s: %s\n", word, strings.Join(must(`SELECT rowid FROM `+quote(name)+` WHERE `+quote(name)+` MATCH `+literal(word)+` ORDER BY 1`), ","))
+			}
+		}
 	}
 	for _, q := range []string{"PRAGMA user_version", "PRAGMA application_id", "PRAGMA integrity_check", "PRAGMA foreign_key_check",
 		`SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE '\_xa\_%' ESCAPE '\' AND tbl_name NOT LIKE '\_xa\_%' ESCAPE '\' ORDER BY 1, 2`} {

@@ -72,6 +72,13 @@ func (b *branch) stop(ctx context.Context, s session) error {
 		return ctx.Err()
 	case s.id.look().ended:
 		return errors.New("SQLite has ended the transaction (a conflict clause OR ROLLBACK, RAISE(ROLLBACK), an interrupted write, a full disk)")
+	}
+	if b.captures() && len(b.facts.schema.virtual) > 0 {
+		if err := s.flush(); err != nil {
+			return fmt.Errorf("write out the virtual tables: %w", err)
+		}
+	}
+	switch {
 	case s.busyStatements() > 0:
 		return errors.New("rows are still open on the branch's connection: read them to the end, or close them, before Commit")
 	case s.unresolvedFKs():
@@ -133,9 +140,12 @@ func (b *branch) gather(ctx context.Context, s session) (record, []redo, error) 
 	return rec, rows, ctx.Err()
 }
 
-// captured returns the tables whose rows are noted; a branch that only holds what it read has none.
+// captures reports whether what the branch changes is noted: not so of one that only holds what it reads.
+func (b *branch) captures() bool { return b.writes() && !b.opts.ReadOnly }
+
+// captured returns the tables whose rows are noted.
 func (b *branch) captured() []*table {
-	if b.opts.ReadOnly {
+	if !b.captures() {
 		return nil
 	}
 	return b.facts.capture.tables

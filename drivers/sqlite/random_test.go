@@ -64,6 +64,9 @@ func (g generator) scenario() scenario {
 			s.base = append(s.base, g.trigger(i, name, tables[(i+1)%len(tables)])...)
 		}
 	}
+	if g.Intn(6) == 0 {
+		s.base = append(s.base, g.virtual(tables[0])...)
+	}
 	for range 30 {
 		s.base = append(s.base, g.insert(tables))
 	}
@@ -140,6 +143,24 @@ func (g generator) trigger(i int, on, other string) []string {
 		return []string{fmt.Sprintf(`CREATE TRIGGER g%d AFTER %s ON %s WHEN abs(random()) >= 0 BEGIN SELECT RAISE(IGNORE); END`, i, g.pick("INSERT", "UPDATE", "DELETE"), on)}
 	}
 	return nil
+}
+
+// virtual is a full text index and an R-tree that triggers keep for a table.
+func (g generator) virtual(on string) (all []string) {
+	all = append(all, `CREATE VIRTUAL TABLE ft USING fts4(a)`, `CREATE VIRTUAL TABLE rt USING rtree(id, x0, x1)`)
+	for i, event := range []string{"INSERT", "UPDATE", "DELETE"} {
+		row := g.pick("NEW", "OLD")
+		if i == 0 {
+			row = "NEW"
+		} else if i == 2 {
+			row = "OLD"
+		}
+		all = append(all, fmt.Sprintf(`CREATE TRIGGER v%d AFTER %s ON %s BEGIN %s; %s; END`, i, event, on,
+			g.pick(`INSERT INTO ft(a) VALUES ('two ' || `+row+`.k)`, `DELETE FROM ft WHERE ft MATCH 'two' AND docid % 3 = 0`, `UPDATE ft SET a = 'three ' || `+row+`.v WHERE docid % 4 = 1`),
+			g.pick(`INSERT OR REPLACE INTO rt VALUES (abs(`+row+`.k) % 50, 1, 2)`, `DELETE FROM rt WHERE id % 5 = 2`, `UPDATE rt SET x1 = x1 + 1 WHERE id % 3 = 1`)))
+	}
+	return append(all, `INSERT INTO ft(a) VALUES ('one two'), ('two three')`,
+		`WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 120) INSERT INTO rt SELECT i, i, i + 1 FROM s`)
 }
 
 func (g generator) value() string {

@@ -14,6 +14,7 @@ type schema struct {
 	version  int64
 	tables   []*table
 	views    []string
+	virtual  []string          // virtual tables that may be written
 	sequence bool              // there is a sqlite_sequence
 	log      bool              // there is a decision log
 	triggers bool              // there are triggers that are not ours
@@ -31,6 +32,7 @@ type table struct {
 	Key   []keyColumn `json:"key,omitempty"`   // the primary key of a table without rowids
 	Cols  []string    `json:"cols"`            // all columns that are stored, but for the rowid's other name
 
+	shadow   bool // of a virtual table: it bears no fence
 	triggers bool // the application has triggers on it
 
 	all    []column // all columns
@@ -93,17 +95,18 @@ func (s session) readSchema(version int64) (*schema, error) {
 	if err != nil {
 		return nil, err
 	}
+	opaque := sc.readVirtual(list, sqls)
 	for _, r := range list {
 		name, kind, withoutRowid := text(r[0]), text(r[1]), integer(r[2]) != 0
+		isShadow := kind == "shadow" || slices.ContainsFunc(sc.virtual, func(v string) bool { return isShadowOf(v, name) })
 		switch {
 		case name == "sqlite_sequence":
 			sc.sequence = true
-		case kind == "virtual":
-			sc.cannot[name] = "it is a virtual table, whose changes only its module knows"
-		case kind == "shadow":
+		case kind == "virtual", kind == "view", reserved(name):
+		case isShadow && slices.ContainsFunc(opaque, func(v string) bool { return strings.HasPrefix(name, v+"_") }):
 			sc.cannot[name] = shadow
-		case kind == "table" && !reserved(name):
-			t := &table{Name: name, SQL: sqls[name], triggers: triggers[strings.ToLower(name)]}
+		default:
+			t := &table{Name: name, SQL: sqls[name], shadow: isShadow, triggers: triggers[strings.ToLower(name)]}
 			if err := s.readTable(sc, t, withoutRowid, sqls); err != nil {
 				return nil, fmt.Errorf("table %q: %w", name, err)
 			}
@@ -120,8 +123,6 @@ const logHint = "put the log in a file of its own: a prepared branch holds the f
 
 // mostKey columns of a key, twice, are the arguments that every build of SQLite passes to a function.
 const mostKey = 49
-
-const shadow = "it belongs to a virtual table"
 
 // prefix begins the name of everything that this package makes in a file.
 const prefix = "_xa_"
