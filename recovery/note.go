@@ -29,10 +29,8 @@ func (p *pass) readNotes(ctx context.Context) error {
 
 // note keeps a note, durably unless the pass only looks, or the log keeps none.
 func (p *pass) note(ctx context.Context, n txlog.Note) error {
+	n.At = p.now()
 	if keeper, ok := p.Log.(txlog.Notes); ok && p.act {
-		if n.At.IsZero() {
-			n.At = time.Now()
-		}
 		if err := keeper.Note(ctx, n); err != nil {
 			return fmt.Errorf("note it in the log: %w", err)
 		}
@@ -43,6 +41,14 @@ func (p *pass) note(ctx context.Context, n txlog.Note) error {
 		p.notes = append(p.notes, n)
 	}
 	return nil
+}
+
+// now is when the pass does what it does.
+func (p *pass) now() time.Time {
+	if p.at.IsZero() {
+		return time.Now()
+	}
+	return p.at
 }
 
 // heuristic makes the branch a heuristic one, remembered before it is reported: the next pass may find no trace of it.

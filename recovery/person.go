@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ type Verdict struct {
 	Outcome txlog.Outcome // Committed or Aborted
 	By      string        // who says so, e.g. "ada@db7"
 	Why     string
+	At      time.Time // when; zero: now
 	// Force does it against the log's decision, or another branch's known outcome, and although a database could not be asked. What
 	// is done against what is known is noted as heuristic.
 	Force bool
@@ -44,7 +46,7 @@ var (
 // log could not record the decision.
 func (r *Resolver) Finish(ctx context.Context, v Verdict) (Report, error) {
 	p := r.pass(true)
-	p.only, p.verdict = v.ID, v.Outcome
+	p.only, p.verdict, p.at = v.ID, v.Outcome, v.At
 	fail := func(err error) (Report, error) {
 		return p.empty(), fmt.Errorf("recovery: %s %s: %w", verb(v.Outcome), v.ID, err)
 	}
@@ -133,6 +135,7 @@ func (p *pass) learn(ctx context.Context) (knowledge, error) {
 			}
 		}
 	})
+	slices.Sort(k.holders)
 	k.proof = p.proofOf(ctx, p.only)
 	if k.proof.unasked != "" && k.unasked == nil {
 		k.unasked = fmt.Errorf("%w: %s", ErrUnasked, k.proof.unasked)
@@ -184,7 +187,7 @@ func (p *pass) record(ctx context.Context, v Verdict, k knowledge) error {
 	if p.noNotes && against != "" {
 		return fmt.Errorf("%w: %s; and this log keeps no notes, so that what is done by force would be forgotten", ErrContradicts, against)
 	}
-	n := txlog.Note{ID: v.ID, Kind: txlog.CommittedByHand, By: v.By, Text: v.Why, At: time.Now()}
+	n := txlog.Note{ID: v.ID, Kind: txlog.CommittedByHand, By: v.By, Text: v.Why}
 	if v.Outcome == txlog.Aborted {
 		n.Kind = txlog.AbortedByHand
 	}
@@ -206,7 +209,7 @@ func (p *pass) record(ctx context.Context, v Verdict, k knowledge) error {
 	if k.stands != txlog.Undecided {
 		return nil
 	}
-	d := txlog.Decision{ID: v.ID, Outcome: v.Outcome, Resources: p.names(), At: time.Now()}
+	d := txlog.Decision{ID: v.ID, Outcome: v.Outcome, Resources: p.names(), At: p.now()}
 	stands, err := p.Log.Decide(ctx, d)
 	switch {
 	case err != nil:

@@ -124,6 +124,7 @@ type pass struct {
 	act     bool
 	only    string        // the one transaction that the pass is about; "": all
 	verdict txlog.Outcome // a person's, on that one
+	at      time.Time     // when it was given; zero: see now
 	claims  claims
 
 	live        []txlog.Decision // unsettled, but somebody works on them, or the pass is not about them

@@ -51,6 +51,7 @@ type app struct {
 	stdout io.Writer
 	stderr io.Writer
 	now    func() time.Time
+	who    func() string // the person who runs this: user@host
 
 	flags struct {
 		log       string
@@ -66,7 +67,7 @@ type app struct {
 func run(ctx context.Context, args []string, getenv func(string) string, stdin *os.File, stdout, stderr io.Writer) int {
 	a := &app{
 		open:   opener{log: openLog, readLog: readLog, resource: connect.Resource},
-		getenv: getenv, stdout: stdout, stderr: stderr, now: time.Now,
+		getenv: getenv, stdout: stdout, stderr: stderr, now: time.Now, who: who,
 	}
 	if info, err := stdin.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
 		a.stdin = stdin
@@ -126,7 +127,7 @@ func (a *app) command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(*cobra.Command, []string) error {
-			return usagef("which command? resolve, list, show or log")
+			return usagef("which command? resolve, list, show, commit, rollback, forget or log")
 		},
 	}
 	f := root.PersistentFlags()
@@ -135,7 +136,8 @@ func (a *app) command() *cobra.Command {
 	f.StringVarP(&a.flags.output, "output", "o", "table", "table or json")
 	f.DurationVar(&a.flags.timeout, "timeout", time.Minute, "limit for the whole run; log dump, verify, compact, adopt: none")
 	f.CountVarP(&a.flags.verbose, "verbose", "v", "tell more on standard error; twice: everything")
-	root.AddCommand(a.resolveCommand(), a.listCommand(), a.showCommand(), a.logCommand())
+	root.AddCommand(a.resolveCommand(), a.listCommand(), a.showCommand(), a.decideCommand(txlog.Committed), a.decideCommand(txlog.Aborted),
+		a.forgetCommand(), a.logCommand())
 	return root
 }
 

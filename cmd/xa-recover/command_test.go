@@ -108,6 +108,7 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 		open:   opener{log: w.openLog, readLog: w.readLog, resource: w.resource},
 		getenv: func(key string) string { return w.env[key] },
 		stdout: &stdout, stderr: &stderr, now: func() time.Time { return now },
+		who: func() string { return "ada@db7" },
 	}
 	if w.stdin != "" {
 		a.stdin = strings.NewReader(w.stdin)
@@ -231,7 +232,8 @@ func TestPackageCommentTellsEveryField(t *testing.T) {
 		t.Fatal(err)
 	}
 	for head, v := range map[string]any{
-		"resolve, list, show:": result{}, "transaction:": transaction{}, "resources:": resourceResult{}, "branches:": branchResult{}, "decisions:": decisionResult{},
+		"resolve, list, show, commit, rollback:": result{}, "notes:": noteResult{}, "logs:": logResult{}, "forget:": forgetResult{},
+		"transaction:": transaction{}, "resources:": resourceResult{}, "branches:": branchResult{}, "decisions:": decisionResult{},
 		"log info:": infoResult{}, "members:": memberResult{}, "log dump:": dumpEntry{}, "log verify:": verifyResult{}, "files:": fileResult{},
 		"log compact:": compactResult{}, "before, after:": size{}, "log adopt:": adoptResult{}, "log schema:": schemaResult{},
 	} {

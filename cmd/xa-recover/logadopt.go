@@ -105,7 +105,7 @@ func (a *app) confirm(ctx context.Context, question string) error {
 		if line == "yes" {
 			return nil
 		}
-		return errors.New("not adopted: nothing was done")
+		return errors.New("not confirmed: nothing was done")
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -7,8 +7,8 @@
 //	1  failure: the log can't be opened or read, or is damaged; the ID is unknown; the run was interrupted
 //	2  wrong usage: a bad flag, URL or ID
 //	3  something is, or may be, left in doubt: a database could not be asked, a live process has it in hand, a decision can't be settled;
-//	   of log compact and log adopt: a live process owns the log, and nothing was done
-//	4  a heuristic outcome: a person must look
+//	   of forget, log compact and log adopt: a live process owns the log, and nothing was done
+//	4  a heuristic outcome: a person must look; one that is noted counts until it is forgotten
 //
 // # JSON
 //
@@ -16,11 +16,14 @@
 // renamed or removed. Times are RFC 3339 in UTC; a field that is unknown, or that says nothing, is left out. Lists are never null. Messages
 // go to standard error.
 //
-//	resolve, list, show: command acted status log_id owner damage in_doubt heuristic foreign transaction resources branches decisions
+//	resolve, list, show, commit, rollback: command acted status log_id owner damage in_doubt heuristic foreign transaction resources branches decisions notes no_notes logs
 //	  transaction: id begun_at decision settled foreign next
 //	  resources:   name error withheld branches
 //	  branches:    xid raw resource decision action reason error since age_seconds owner holder held
 //	  decisions:   id outcome at resources settled reason unverified
+//	  notes:       id kind resource by text at
+//	  logs:        log_id transactions branches resources oldest
+//	forget:        command status log_id owner id notes
 //	log info:      command status log_id kind place damage copied_at original owner segments archives bytes version unsettled settled members
 //	  members:     mark name alive since expires
 //	log dump:      id outcome at settled settled_at resources
@@ -31,7 +34,7 @@
 //	log adopt:     command status log_id owner
 //	log schema:    command dialect schema
 //
-// A status is "settled", "in_doubt", "heuristic" or "damaged" (resolve, list, show), "well" or "damaged" (log info, log verify), "compacted"
+// A status is "settled", "in_doubt", "heuristic" or "damaged" (resolve, list, show, commit, rollback), "forgotten", "nothing_to_forget" or "owned" (forget), "well" or "damaged" (log info, log verify), "compacted"
 // or "owned" (log compact), "adopted", "nothing_to_adopt" or "owned" (log adopt). The comments of the types tell the rest.
 package main
 

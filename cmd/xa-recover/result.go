@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/xasql/xasql/drivers"
+	"github.com/xasql/xasql/internal/txid"
 	"github.com/xasql/xasql/recovery"
 	"github.com/xasql/xasql/txlog"
 )
@@ -16,7 +19,7 @@ import (
 // removed. Times are RFC 3339 in UTC; a field that is unknown, or that says nothing, is left out. Lists
 // are never null.
 type result struct {
-	Command string `json:"command"` // "resolve", "list" or "show"
+	Command string `json:"command"` // "resolve", "list", "show", "commit" or "rollback"
 	Acted   bool   `json:"acted"`   // false: nothing was touched, whatever there was
 	Status  string `json:"status"`  // "settled", "in_doubt", "heuristic" or, of the log, "damaged"; exit status 0, 3, 4 or 1
 	LogID   string `json:"log_id"`
@@ -28,6 +31,9 @@ type result struct {
 	Foreign   int `json:"foreign"`   // branches of other logs and other programs
 
 	Transaction *transaction     `json:"transaction,omitempty"` // of show
+	Notes       []noteResult     `json:"notes"`                 // what the log keeps for a person until it is forgotten; oldest first
+	NoNotes     bool             `json:"no_notes,omitempty"`    // the log keeps none: a heuristic outcome is told only once
+	Logs        []logResult      `json:"logs,omitempty"`        // of list --all: whose the branches are that other logs made
 	Resources   []resourceResult `json:"resources"`             // as given
 	Branches    []branchResult   `json:"branches"`              // oldest first; foreign ones only with list --all, and in show
 	Decisions   []decisionResult `json:"decisions"`             // that were not settled before; oldest first
@@ -75,12 +81,35 @@ type decisionResult struct {
 	Unverified []string  `json:"unverified,omitempty"` // resources that hold no branch of it, though nobody is known to have finished one
 }
 
+// noteResult is one thing to know of a transaction.
+type noteResult struct {
+	ID       string    `json:"id"`
+	Kind     string    `json:"kind"`               // "heuristic", "committed_by_hand" or "aborted_by_hand"
+	Resource string    `json:"resource,omitempty"` // the branch that it is about; none: the whole transaction
+	By       string    `json:"by,omitempty"`
+	Text     string    `json:"text,omitempty"`
+	At       time.Time `json:"at,omitzero"`
+}
+
+// logResult is another log that has branches in the databases.
+type logResult struct {
+	LogID        string    `json:"log_id"`
+	Transactions int       `json:"transactions"`
+	Branches     int       `json:"branches"`
+	Resources    []string  `json:"resources"` // that hold them
+	Oldest       time.Time `json:"oldest,omitzero"`
+}
+
 func newResult(command string, report recovery.Report, s *session, now time.Time) *result {
 	r := &result{
 		Command: command, Acted: report.Acted, LogID: report.LogID, Owner: s.owner, Damage: text(s.damage),
 		InDoubt: report.InDoubt(), Heuristic: report.Heuristic(),
 		Foreign:   len(report.Branches(isForeign)),
-		Resources: []resourceResult{}, Branches: []branchResult{}, Decisions: []decisionResult{},
+		Resources: []resourceResult{}, Branches: []branchResult{}, Decisions: []decisionResult{}, Notes: []noteResult{}, NoNotes: report.NoNotes,
+	}
+	for _, n := range report.Notes {
+		r.Notes = append(r.Notes, noteResult{
+			ID: n.ID, Kind: strings.ReplaceAll(n.Kind.String(), " ", "_"), Resource: n.Resource, By: oneLine(n.By), Text: oneLine(n.Text), At: n.At.UTC()})
 	}
 	for _, res := range report.Resources {
 		r.Resources = append(r.Resources, resourceResult{
@@ -103,7 +132,7 @@ func newResult(command string, report recovery.Report, s *session, now time.Time
 	switch {
 	case r.Damage != "":
 		r.Status = damaged
-	case r.Heuristic > 0:
+	case r.Heuristic > 0 || r.heuristicNotes() > 0:
 		r.Status = "heuristic"
 	case !report.Clean():
 		r.Status = "in_doubt"
@@ -113,9 +142,48 @@ func newResult(command string, report recovery.Report, s *session, now time.Time
 	return r
 }
 
+// heuristicNotes counts the notes that need a person.
+func (r *result) heuristicNotes() int {
+	n := 0
+	for _, note := range r.Notes {
+		if note.Kind == txlog.Heuristic.String() {
+			n++
+		}
+	}
+	return n
+}
+
 // addForeign adds the branches of other logs and other programs.
 func (r *result) addForeign(report recovery.Report, now time.Time) {
-	r.addBranches(report.Branches(isForeign), now)
+	foreign := report.Branches(isForeign)
+	r.addBranches(foreign, now)
+	byLog, transactions := map[string]*logResult{}, map[string]bool{}
+	for _, b := range foreign {
+		log, begun, ok := txid.Split(b.XID.GTRID)
+		if !ok || b.XID.FormatID != drivers.FormatID {
+			continue
+		}
+		l := byLog[log]
+		if l == nil {
+			l = &logResult{LogID: log, Oldest: begun}
+			byLog[log] = l
+		}
+		l.Branches++
+		if !transactions[b.XID.GTRID] {
+			transactions[b.XID.GTRID] = true
+			l.Transactions++
+		}
+		if !slices.Contains(l.Resources, b.Resource) {
+			l.Resources = append(l.Resources, b.Resource)
+		}
+		if begun.Before(l.Oldest) {
+			l.Oldest = begun
+		}
+	}
+	for _, log := range slices.Sorted(maps.Keys(byLog)) {
+		slices.Sort(byLog[log].Resources)
+		r.Logs = append(r.Logs, *byLog[log])
+	}
 }
 
 func isForeign(b recovery.Branch) bool { return b.Action == recovery.Foreign }
@@ -168,6 +236,7 @@ func (r *result) exitStatus() int {
 func (r *result) keep(id string) {
 	r.Branches = slices.DeleteFunc(r.Branches, func(b branchResult) bool { return b.id != id })
 	r.Decisions = slices.DeleteFunc(r.Decisions, func(d decisionResult) bool { return d.ID != id })
+	r.Notes = slices.DeleteFunc(r.Notes, func(n noteResult) bool { return n.ID != id })
 }
 
 func (r *result) count(action recovery.Action) int {

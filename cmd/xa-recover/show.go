@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,18 +35,14 @@ func (a *app) showCommand() *cobra.Command {
 the next step. The ID is the transaction's ID or an XID, as list prints them.`,
 		Args: oneID,
 		RunE: a.action(func(ctx context.Context, args []string) (int, error) {
-			xid, err := parseID(args[0])
-			if err != nil {
-				return 0, err
-			}
-			return a.show(ctx, xid)
+			return a.show(ctx, args[0])
 		}),
 	}
 }
 
-func oneID(_ *cobra.Command, args []string) error {
+func oneID(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return usagef("show takes one ID: the transaction's ID or an XID, as list prints them")
+		return usagef("%s takes one ID: the transaction's ID or an XID, as list prints them", cmd.Name())
 	}
 	return nil
 }
@@ -65,15 +62,35 @@ func parseID(s string) (drivers.XID, error) {
 	return drivers.XID{FormatID: drivers.FormatID, GTRID: s}, nil
 }
 
-func (a *app) show(ctx context.Context, xid drivers.XID) (int, error) {
+// recognize returns an error that is errUsage where the ID is none, or looks like a slip for one that is known.
+func (s *session) recognize(ctx context.Context, id string, xid drivers.XID, wrong error, report recovery.Report) error {
+	if wrong == nil {
+		if outcome, err := s.log.Lookup(ctx, xid.GTRID); err != nil || outcome != txlog.Undecided {
+			return nil
+		}
+	}
+	if near := nearest(id, report); near != "" {
+		return usagef("%q is not known: did you mean %s?", id, near)
+	}
+	return wrong
+}
+
+func (a *app) show(ctx context.Context, id string) (int, error) {
+	xid, wrong := parseID(id)
 	s, err := a.read(ctx)
+	if wrong != nil && err != nil {
+		return 0, wrong
+	}
 	if err != nil {
 		return 0, err
 	}
 	defer s.Close()
 	report, err := s.scan(ctx)
 	if err != nil && s.damage == nil {
-		return statusFailure, err
+		return statusFailure, cmp.Or(wrong, err)
+	}
+	if err := s.recognize(ctx, id, xid, wrong, report); err != nil {
+		return statusUsage, err
 	}
 	r := newResult("show", report, s, a.now())
 	tx := &transaction{ID: xid.GTRID, Decision: undecided}
@@ -110,6 +127,12 @@ func (r *result) explain(outcome txlog.Outcome) error {
 	r.InDoubt, r.Heuristic, r.Foreign = len(r.Branches), 0, 0
 	unreached := r.unreached()
 	r.Status = "in_doubt"
+	defer func() {
+		if r.heuristicNotes() > 0 {
+			r.Status = "heuristic"
+			tx.Next += "; look at what is noted, and when all is in order run xa-recover forget " + tx.ID
+		}
+	}()
 	switch {
 	case len(r.Branches) > 0:
 		tx.Next = r.nextStep()
@@ -121,6 +144,9 @@ func (r *result) explain(outcome txlog.Outcome) error {
 	case outcome != txlog.Undecided:
 		r.Status, tx.Settled = "settled", true
 		tx.Next = "nothing: it is settled"
+	case len(r.Notes) > 0:
+		r.Status = "settled"
+		tx.Next = "nothing: no database holds a branch of it, and the decision is forgotten"
 	case len(unreached) > 0:
 		tx.Next = fmt.Sprintf("ask again: the log has no decision of it, and %s could not be asked", quotedNames(unreached))
 	default:

@@ -36,11 +36,14 @@ func (r *result) write(w io.Writer, now time.Time) {
 	if r.Transaction != nil {
 		add(func(w io.Writer) { r.writeTransaction(w, now) })
 		add(r.writeStates)
+		add(func(w io.Writer) { r.writeNotes(w, now) })
 		add(r.writeFailures)
 	} else {
 		add(func(w io.Writer) { r.writeBranches(w, false) })
 		add(func(w io.Writer) { r.writeBranches(w, true) })
+		add(func(w io.Writer) { r.writeLogs(w, now) })
 		add(func(w io.Writer) { r.writeDecisions(w, now) })
+		add(func(w io.Writer) { r.writeNotes(w, now) })
 		add(r.writeFailures)
 		add(r.writeSummary)
 	}
@@ -97,6 +100,28 @@ func (r *result) writeDecisions(w io.Writer, now time.Time) {
 	}
 }
 
+// writeNotes writes what a person should know until it is forgotten.
+func (r *result) writeNotes(w io.Writer, now time.Time) {
+	t := table{}
+	t.row("", "NOTED", "AGE", "RESOURCE", "BY", "TRANSACTION")
+	for _, n := range r.Notes {
+		t.row(n.Text, strings.ReplaceAll(n.Kind, "_", " "), age(now, n.At), orDash(n.Resource), orDash(n.By), n.ID)
+	}
+	t.write(w)
+}
+
+// writeLogs writes whose the branches of other logs are.
+func (r *result) writeLogs(w io.Writer, now time.Time) {
+	t := table{}
+	t.row("", "OTHER LOG", "OLDEST", "TRANSACTIONS", "BRANCHES", "IN")
+	for _, l := range r.Logs {
+		t.row("", l.LogID, age(now, l.Oldest), strconv.Itoa(l.Transactions), strconv.Itoa(l.Branches), strings.Join(l.Resources, ", "))
+	}
+	if t.write(w); len(t.rows) > 1 {
+		fmt.Fprintln(w, "A log that nobody has any more: xa-recover resolve --adopt LOG --dry-run tells what can be done.")
+	}
+}
+
 // writeFailures writes which databases did not answer, or may not settle anything.
 func (r *result) writeFailures(w io.Writer) {
 	for _, res := range r.Resources {
@@ -122,6 +147,12 @@ func (r *result) writeSummary(w io.Writer) {
 	case r.Heuristic > 0:
 		fmt.Fprintf(w, "%s a person: finished against the decision, or not to be finished without overwriting others' work.\n",
 			plural(r.Heuristic, "branch needs", "branches need"))
+	case r.heuristicNotes() > 0:
+		fmt.Fprintf(w, "%s a person, until xa-recover forget ID: what was finished against the decision is noted above.\n",
+			plural(r.heuristicNotes(), "outcome needs", "outcomes need"))
+		if r.InDoubt > 0 {
+			fmt.Fprintf(w, "%s in doubt.\n", plural(r.InDoubt, "branch is", "branches are"))
+		}
 	case r.InDoubt > 0:
 		fmt.Fprintf(w, "%s in doubt.\n", plural(r.InDoubt, "branch is", "branches are"))
 	case unreached > 0:
@@ -130,6 +161,9 @@ func (r *result) writeSummary(w io.Writer) {
 		fmt.Fprintln(w, "No branch is in doubt, but not every decision can be settled.")
 	default:
 		fmt.Fprintf(w, "Nothing is in doubt in %s.\n", plural(len(r.Resources), "database", "databases"))
+	}
+	if r.NoNotes && (r.Heuristic > 0 || r.Command == "commit" || r.Command == "rollback") {
+		fmt.Fprintln(w, "This log keeps no notes: write down what you see here.")
 	}
 	if r.Owner != "" {
 		fmt.Fprintf(w, "The log is in the hands of a live process (%s), which settles what is in doubt itself. Nothing was touched.\n", r.Owner)

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xasql/xasql/internal/connect"
+	"github.com/xasql/xasql/internal/txid"
+	"github.com/xasql/xasql/recovery"
+	"github.com/xasql/xasql/txlog"
+)
+
+// decideFlags are those of commit and rollback.
+type decideFlags struct {
+	why   string
+	yes   bool
+	force bool
+	adopt bool
+}
+
+// decideCommand makes the command commit, or rollback.
+func (a *app) decideCommand(outcome txlog.Outcome) *cobra.Command {
+	var flags decideFlags
+	name, short := "commit", "Commit one transaction by hand: a person's decision"
+	if outcome == txlog.Aborted {
+		name, short = "rollback", "Roll one transaction back by hand: a person's decision"
+	}
+	cmd := &cobra.Command{
+		Use:   name + " ID --why TEXT",
+		Short: short,
+		Long: short + `.
+
+It is recorded in the log, with who, when and why, and then carried out in every
+database. It is refused where the log's decision, or what a database has done
+already, says otherwise; --force does it all the same, and notes it as a
+heuristic outcome. Without a terminal the word is given by --yes.
+
+First see what show tells of the transaction. A database that holds nothing of
+it may have committed it, or rolled it back, or never had a part in it.`,
+		Args: oneID,
+		RunE: a.action(func(ctx context.Context, args []string) (int, error) {
+			if strings.TrimSpace(flags.why) == "" {
+				return 0, usagef("say why, for those who look at it later: --why TEXT")
+			}
+			return a.decide(ctx, name, args[0], outcome, flags)
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVar(&flags.why, "why", "", "why, as `TEXT`; it is recorded in the log")
+	f.BoolVar(&flags.yes, "yes", false, "don't ask")
+	f.BoolVar(&flags.force, "force", false, "against the log's decision, or a database's, or although one can't be asked")
+	f.BoolVar(&flags.adopt, "adopt", false, "the log that the transaction was made under is lost: record it in this one")
+	return cmd
+}
+
+func (a *app) decide(ctx context.Context, command, id string, outcome txlog.Outcome, flags decideFlags) (int, error) {
+	xid, wrong := parseID(id)
+	s, err := a.own(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	if log, _, ok := txid.Split(xid.GTRID); ok && flags.adopt {
+		s.resolver.Adopted = []string{log}
+	}
+	report, err := s.scan(ctx)
+	if err != nil {
+		return statusFailure, err
+	}
+	if err := s.recognize(ctx, id, xid, wrong, report); err != nil {
+		return statusUsage, err
+	}
+	if s.owner != "" {
+		r := newResult(command, report, s, a.now())
+		if r.keep(xid.GTRID); len(r.Branches) > 0 {
+			r.Status = "in_doubt"
+		}
+		r.InDoubt = len(r.Branches)
+		return a.tell(r, nil)
+	}
+	if !flags.yes {
+		if err := a.confirm(ctx, a.question(ctx, s, report, xid.GTRID, command)); err != nil {
+			return statusFailure, err
+		}
+	}
+	report, err = s.resolver.Finish(ctx, recovery.Verdict{ID: xid.GTRID, Outcome: outcome, By: a.who(), Why: flags.why, At: a.now(), Force: flags.force})
+	if len(report.Resources) == 0 {
+		return refused(err)
+	}
+	r := newResult(command, report, s, a.now())
+	r.keep(xid.GTRID)
+	return a.tell(r, err)
+}
+
+// question shows the transaction as show does, and asks.
+func (a *app) question(ctx context.Context, s *session, report recovery.Report, id, command string) string {
+	r := newResult("show", report, s, a.now())
+	r.addBranches(report.Branches(isForeign), a.now())
+	r.keep(id)
+	r.Transaction = &transaction{ID: id, Decision: unknown, Next: "a person's decision"}
+	_, r.Transaction.Begun, _ = txid.Split(id)
+	if outcome, err := s.log.Lookup(ctx, id); err == nil {
+		r.Transaction.Decision = outcome.String()
+	}
+	var b strings.Builder
+	r.write(&b, a.now())
+	fmt.Fprintf(&b, "\n%s it in every database? Nothing undoes that. Type yes: ", strings.ToUpper(command[:1])+command[1:])
+	return b.String()
+}
+
+// refused is what a decision that was not carried out means.
+func refused(err error) (int, error) {
+	switch {
+	case errors.Is(err, recovery.ErrContradicts):
+		return statusFailure, fmt.Errorf("%w. Nothing was done; --force does it all the same", err)
+	case errors.Is(err, recovery.ErrUnasked):
+		return statusInDoubt, fmt.Errorf("%w. Nothing was done; --force does it all the same", err)
+	case errors.Is(err, recovery.ErrLive):
+		return statusInDoubt, fmt.Errorf("%w. Nothing was done", err)
+	}
+	return statusFailure, err
+}
+
+// who tells who runs this.
+func who() string {
+	name := os.Getenv("SUDO_USER")
+	if u, err := user.Current(); err == nil && name == "" {
+		name = u.Username
+	}
+	host, _ := os.Hostname()
+	return name + "@" + host
+}
+
+// forgetResult is what forget did.
+type forgetResult struct {
+	Command string `json:"command"` // "forget"
+	Status  string `json:"status"`  // "forgotten", "nothing_to_forget" or "owned"; exit status 0, 1 or 3
+	LogID   string `json:"log_id,omitempty"`
+	Owner   string `json:"owner,omitempty"`
+	ID      string `json:"id"`
+	Notes   int    `json:"notes"` // that were forgotten
+}
+
+func (a *app) forgetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "forget ID",
+		Short: "Forget what is noted of a transaction: a person has put it in order",
+		Long: `Forget what is noted of a transaction: a heuristic outcome that a person has put
+in order, or who has decided it by hand. Nothing in the databases, and no
+decision, is changed.`,
+		Args: oneID,
+		RunE: a.action(func(ctx context.Context, args []string) (int, error) {
+			return a.forget(ctx, args[0])
+		}),
+	}
+}
+
+func (a *app) forget(ctx context.Context, id string) (int, error) {
+	url, err := a.logURL()
+	if err != nil {
+		return 0, err
+	}
+	log, owner, err := a.ownLog(ctx, url, connect.Forever)
+	if err != nil {
+		return 0, err
+	}
+	id, _, _ = strings.Cut(id, "/")
+	r := &forgetResult{Command: "forget", Status: "owned", Owner: owner, ID: id}
+	if owner != "" {
+		return statusInDoubt, a.print(r, r.write)
+	}
+	defer log.Close()
+	r.LogID = log.ID()
+	keeper, ok := log.(txlog.Notes)
+	if !ok {
+		return statusFailure, errors.New("this log keeps no notes: there is nothing to forget")
+	}
+	var noted []string
+	for n, err := range keeper.Noted(ctx, "") {
+		if err != nil {
+			return statusFailure, err
+		}
+		if noted = append(noted, n.ID); n.ID == id {
+			r.Notes++
+		}
+	}
+	if near := nearestOf(id, noted); near != "" {
+		return statusUsage, usagef("nothing is noted of %q: did you mean %s?", id, near)
+	}
+	if !slices.Contains(noted, id) {
+		r.Status = "nothing_to_forget"
+		return statusFailure, a.print(r, r.write)
+	}
+	if err := keeper.Forget(ctx, id); err != nil {
+		return statusFailure, err
+	}
+	r.Status = "forgotten"
+	return statusSettled, a.print(r, r.write)
+}
+
+func (r *forgetResult) write(w io.Writer) {
+	switch r.Status {
+	case "owned":
+		fmt.Fprintf(w, "The log is in the hands of a live process (%s): end it first. Nothing was done.\n", r.Owner)
+	case "nothing_to_forget":
+		fmt.Fprintf(w, "Nothing is noted of %s. Nothing was done.\n", oneLine(r.ID))
+	case "forgotten":
+		fmt.Fprintf(w, "Forgotten: %s of %s.\n", plural(r.Notes, "note", "notes"), r.ID)
+	}
+}

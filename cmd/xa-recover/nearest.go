@@ -1,0 +1,69 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/xasql/xasql/drivers"
+	"github.com/xasql/xasql/recovery"
+)
+
+// maxEdits is how many letters of an ID may be wrong for it to be taken for a slip: the IDs of two transactions differ in more.
+const maxEdits = 3
+
+// nearest returns the ID or XID, of those that list knows, that was meant by one that is not known; "" where it is known, or is like none.
+func nearest(id string, report recovery.Report) string {
+	var ids []string
+	for _, b := range report.Branches(func(b recovery.Branch) bool { return b.Raw == "" }) {
+		if b.XID.FormatID == drivers.FormatID {
+			ids = append(ids, b.XID.GTRID)
+		}
+		ids = append(ids, b.XID.String())
+	}
+	for _, d := range report.Decisions {
+		ids = append(ids, d.ID)
+	}
+	for _, n := range report.Notes {
+		ids = append(ids, n.ID)
+	}
+	return nearestOf(id, ids)
+}
+
+// nearestOf prefers the one that differs least, or one that the ID is the beginning of.
+func nearestOf(id string, ids []string) string {
+	found, best := "", maxEdits+1
+	for _, candidate := range ids {
+		gtrid, _, _ := strings.Cut(id, "/")
+		if candidate == id || candidate == gtrid {
+			return ""
+		}
+		n := edits(id, candidate)
+		if len(id) >= len(candidate)/2 && strings.HasPrefix(candidate, id) {
+			n = 0
+		}
+		if n < best {
+			found, best = candidate, n
+		}
+	}
+	return found
+}
+
+// edits is how many letters must be added, taken out or replaced to make one text of the other (Levenshtein's distance).
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
