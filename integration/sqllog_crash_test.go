@@ -80,6 +80,13 @@ func (v *verdicts) decide(ctx context.Context, l txlog.Log, id string) {
 	}
 }
 
+// count returns how many decisions were told.
+func (v *verdicts) count() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.told)
+}
+
 // check compares the answers with what stands in the log. Whose outcome was unknown is asked by Decide.
 func (v *verdicts) check(t *testing.T, l txlog.Log) {
 	t.Helper()
@@ -165,8 +172,8 @@ func TestSQLLogSurvivesTheEndOfItsSessions(t *testing.T) {
 			admin := s.Open(t, s.URL(map[bool]string{true: "postgres", false: "mysql"}[e.Kind == engines.Postgres]))
 			v := newVerdicts()
 			v.storm(t.Context(), logs, "t", func() {
-				for range 30 {
-					time.Sleep(rand.N(30 * time.Millisecond)) // the moment is what is tested
+				for ends := 0; ends < 25 || v.count() < 40; ends++ {
+					time.Sleep(rand.N(100 * time.Millisecond)) // the moment is what is tested
 					endSessions(t, admin, databaseURL)
 				}
 			})

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"os"
 	"testing"
 	"time"
 
@@ -21,9 +22,12 @@ import (
 	"github.com/xasql/xasql/txlog/sqllog"
 )
 
-// logEngines are those that the log is tested on: one of each kind.
+// logEngines are those that the log is tested on: one of each kind. XA_LOG_ENGINES=all: every one.
 func logEngines(t *testing.T) []engines.Engine {
 	t.Helper()
+	if os.Getenv("XA_LOG_ENGINES") == "all" {
+		return engines.All()
+	}
 	return []engines.Engine{named(t, "postgres:17"), named(t, "mysql:9.7"), named(t, "mariadb:11.8")}
 }
 

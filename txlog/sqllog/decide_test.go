@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -284,11 +285,16 @@ func TestWhoJoinsADecisionThatIsDroppedDecidesHimself(t *testing.T) {
 	}()
 	awaitQueue(t, l, 1)
 	var o txlog.Outcome
+	looked := make(chan struct{}, 10)
 	go func() {
 		var err error
-		o, err = l.Decide(t.Context(), txlog.Decision{ID: "t", Outcome: txlog.Aborted})
+		o, err = l.Decide(tellingContext{t.Context(), looked}, txlog.Decision{ID: "t", Outcome: txlog.Aborted})
 		second <- err
 	}()
+	<-looked // it is about to join
+	for range 100 {
+		runtime.Gosched()
+	}
 	cancel()
 	if err := <-first; !errors.Is(err, txlog.ErrNotDecided) {
 		t.Errorf("first: %v", err)
@@ -298,6 +304,17 @@ func TestWhoJoinsADecisionThatIsDroppedDecidesHimself(t *testing.T) {
 	if err := <-second; err != nil || o != txlog.Aborted {
 		t.Errorf("second: %s, %v; want aborted", o, err)
 	}
+}
+
+// tellingContext tells when somebody looks whether it has ended.
+type tellingContext struct {
+	context.Context
+	looked chan struct{}
+}
+
+func (c tellingContext) Err() error {
+	c.looked <- struct{}{}
+	return c.Context.Err()
 }
 
 func TestASentDecisionIsWaitedForPastItsContext(t *testing.T) {
