@@ -2,6 +2,7 @@ package compat
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -20,18 +21,39 @@ type Banks struct {
 	s        *scenario
 }
 
-// Each runs a test on each of the engines. Whatever the test does is to be the same in both banks, so that it is committed in two phases.
-func Each(t *testing.T, lib Library, test func(t *testing.T, b *Banks)) { On(t, Engines, lib, test) }
+// Test is one of a library's own tests.
+type Test struct {
+	Name string
+	Run  func(t *testing.T, b *Banks)
+}
 
-// On is Each for these engines.
-func On(t *testing.T, engines []string, lib Library, test func(t *testing.T, b *Banks)) {
+// Each runs the tests on each of these engines, one after the other: a server takes its time to make a database. Each begins with an account
+// and nothing booked. Whatever it does is to be the same in both banks, so that it is committed in two phases.
+func Each(t *testing.T, lib Library, engines []string, tests []Test) {
 	for _, engine := range engines {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			s := newScenario(t, newPair(t, [2]string{engine, engine}, lib), lib)
-			test(t, &Banks{App: s.App, Engine: engine, Accounts: accounts, s: s})
-			s.stop(t)
+			defer s.stop(t)
+			for _, test := range tests {
+				t.Run(test.Name, func(t *testing.T) {
+					s.reset(t)
+					test.Run(t, &Banks{App: s.App, Engine: engine, Accounts: accounts, s: s})
+				})
+			}
 		})
+	}
+}
+
+// reset undoes what an earlier test has booked.
+func (s *scenario) reset(t *testing.T) {
+	t.Helper()
+	for i, pool := range s.Pools {
+		for _, statement := range []string{"delete from entries", fmt.Sprint("update accounts set balance = ", initial)} {
+			if _, err := pool.ExecContext(t.Context(), statement); err != nil {
+				t.Fatalf("%s: %v", names[i], err)
+			}
+		}
 	}
 }
 

@@ -36,39 +36,39 @@ var (
 // servers are the engines that the comparison is made on; package xa makes it on SQLite.
 var servers = []string{engines.Postgres, engines.MySQL}
 
+func TestHandleAnswersAsThePlainOne(t *testing.T) {
+	compat.Each(t, library, servers, []compat.Test{{Name: "outside", Run: outside}, {Name: "inside", Run: inside}})
+}
+
 // Outside of a global transaction the handle answers each call as the plain one does.
-func TestHandleOutsideAnswersAsThePlainOne(t *testing.T) {
-	compat.On(t, servers, library, func(t *testing.T, b *compat.Banks) {
-		for n := range *sequences {
-			cfg := config(b, *seed+n)
-			create(t, cfg, b)
-			handletest.Outside(t, cfg, handletest.Side{DB: b.Pools[0]}, handletest.Side{DB: b.DB(1), Raw: xa.Raw})
-		}
-	})
+func outside(t *testing.T, b *compat.Banks) {
+	for n := range *sequences {
+		cfg := config(b, *seed+n)
+		create(t, cfg, b)
+		handletest.Outside(t, cfg, handletest.Side{DB: b.Pools[0]}, handletest.Side{DB: b.DB(1), Raw: xa.Raw})
+	}
 }
 
 // Inside of one it answers as a plain *sql.Tx does, and leaves the same in the table.
-func TestHandleInsideAnswersAsAPlainTransaction(t *testing.T) {
-	compat.On(t, servers, library, func(t *testing.T, b *compat.Banks) {
-		for n := range *sequences {
-			cfg := config(b, *seed+n)
-			create(t, cfg, b)
-			plain, err := b.Pools[0].BeginTx(t.Context(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer plain.Rollback()
-			global := b.Manager.Do(t.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
-				handletest.Inside(t, cfg, plain, handletest.Joined{DB: b.DB(1), Ctx: ctx, Branch: b.Branch(ctx, t, tx, 1)})
-				return nil
-			})
-			if local := plain.Commit(); (local == nil) != (global == nil) {
-				t.Fatalf("seed %d: the plain transaction ends with %v, and the global one with %v", cfg.Seed, local, global)
-			}
-			cfg.Steps = 1 // its end compares what is in the tables
-			handletest.Outside(t, cfg, handletest.Side{DB: b.Pools[0]}, handletest.Side{DB: b.DB(1), Raw: xa.Raw})
+func inside(t *testing.T, b *compat.Banks) {
+	for n := range *sequences {
+		cfg := config(b, *seed+n)
+		create(t, cfg, b)
+		plain, err := b.Pools[0].BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
+		defer plain.Rollback()
+		global := b.Manager.Do(t.Context(), nil, func(ctx context.Context, tx *xa.Tx) error {
+			handletest.Inside(t, cfg, plain, handletest.Joined{DB: b.DB(1), Ctx: ctx, Branch: b.Branch(ctx, t, tx, 1)})
+			return nil
+		})
+		if local := plain.Commit(); (local == nil) != (global == nil) {
+			t.Fatalf("seed %d: the plain transaction ends with %v, and the global one with %v", cfg.Seed, local, global)
+		}
+		cfg.Steps = 1 // its end compares what is in the tables
+		handletest.Outside(t, cfg, handletest.Side{DB: b.Pools[0]}, handletest.Side{DB: b.DB(1), Raw: xa.Raw})
+	}
 }
 
 func config(b *compat.Banks, seed uint64) handletest.Config {
