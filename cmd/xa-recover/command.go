@@ -53,6 +53,8 @@ type app struct {
 	now    func() time.Time
 	who    func() string // the person who runs this: user@host
 
+	terminal bool // stderr is one
+
 	flags struct {
 		log       string
 		resources []string
@@ -71,6 +73,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin *
 	}
 	if info, err := stdin.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
 		a.stdin = stdin
+	}
+	if f, ok := stderr.(*os.File); ok {
+		info, err := f.Stat()
+		a.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
 	}
 	return a.run(ctx, args)
 }
@@ -144,27 +150,35 @@ func (a *app) command() *cobra.Command {
 // action makes a cobra function of a command's own, which runs under the time limit, tells its result, and returns the exit status.
 func (a *app) action(f func(ctx context.Context, args []string) (int, error)) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if a.flags.timeout <= 0 {
-			return usagef("--timeout must be positive")
-		}
-		if a.flags.output != "table" && a.flags.output != "json" {
-			return usagef("--output is table or json, not %q", a.flags.output)
-		}
-		a.started = true
-		limit := fmt.Errorf("the time limit of %v is over (--timeout)", a.flags.timeout)
-		ctx, cancel := context.WithTimeoutCause(cmd.Context(), a.flags.timeout, limit)
-		defer cancel()
-		status, err := f(ctx, args)
-		a.status = status
-		switch cause := context.Cause(ctx); {
-		case err == nil || cause == nil:
-			return err
-		case errors.Is(cause, limit):
-			return limit
-		default:
-			return errors.New("interrupted")
-		}
+		return a.act(cmd.Context(), args, a.flags.timeout, f)
 	}
+}
+
+func (a *app) act(ctx context.Context, args []string, timeout time.Duration, f func(ctx context.Context, args []string) (int, error)) error {
+	if a.flags.timeout <= 0 {
+		return usagef("--timeout must be positive")
+	}
+	if a.flags.output != "table" && a.flags.output != "json" {
+		return usagef("--output is table or json, not %q", a.flags.output)
+	}
+	a.started = true
+	limit := a.overdue(timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, limit)
+	defer cancel()
+	status, err := f(ctx, args)
+	a.status = status
+	switch cause := context.Cause(ctx); {
+	case err == nil || cause == nil:
+		return err
+	case errors.Is(cause, limit):
+		return limit
+	default:
+		return errors.New("interrupted")
+	}
+}
+
+func (a *app) overdue(timeout time.Duration) error {
+	return fmt.Errorf("the time limit of %v is over (--timeout)", timeout)
 }
 
 func noArguments(cmd *cobra.Command, args []string) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"flag"
 	"fmt"
 	"os"
@@ -41,6 +42,8 @@ type world struct {
 	made    bool               // the log in files was made by this test: sizes and offsets differ in each run
 	opts    connect.LogOptions // with which a log was opened to be written
 	stdin   string             // what the person at the terminal types; "": nobody is there
+	onOpen  func()             // called before a log is opened
+	proven  map[string]bool    // what paris proves of transactions: committed, or not
 	session strings.Builder    // what was typed and answered
 }
 
@@ -132,6 +135,9 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 
 func (w *world) openLog(ctx context.Context, url string, opts connect.LogOptions) (txlog.Log, error) {
 	w.opts = opts
+	if w.onOpen != nil {
+		w.onOpen()
+	}
 	if !strings.HasPrefix(url, "mem:") {
 		return openLog(ctx, url, opts)
 	}
@@ -177,7 +183,22 @@ func (w *world) resource(name, url string) (drivers.Resource, error) {
 	if db == nil {
 		return connect.Resource(name, url)
 	}
-	return drivers.Resource{Name: name, DB: db.Pool(), Driver: db.Driver()}, nil
+	res := drivers.Resource{Name: name, DB: db.Pool(), Driver: db.Driver()}
+	if w.proven != nil && name == "paris" {
+		res.Driver = proving{res.Driver, w.proven}
+	}
+	return res, nil
+}
+
+// proving is a driver that can tell what has become of a branch.
+type proving struct {
+	drivers.Driver
+	committed map[string]bool
+}
+
+func (p proving) Outcome(_ context.Context, _ *sql.DB, xid drivers.XID) (committed, proven bool, err error) {
+	committed, proven = p.committed[xid.GTRID]
+	return committed, proven, nil
 }
 
 // checksums are those of a damaged record, which depend on the log's random identity.

@@ -112,7 +112,11 @@ func (a *app) question(ctx context.Context, s *session, report recovery.Report, 
 	}
 	var b strings.Builder
 	r.write(&b, a.now())
-	fmt.Fprintf(&b, "\n%s it in every database? Nothing undoes that. Type yes: ", strings.ToUpper(command[:1])+command[1:])
+	what := "Commit it"
+	if command == "rollback" {
+		what = "Roll it back"
+	}
+	fmt.Fprintf(&b, "\n%s in every database? Nothing undoes that. Type yes: ", what)
 	return b.String()
 }
 

@@ -219,7 +219,7 @@ func TestRunThatTakesTooLongIsCutShort(t *testing.T) {
 	w := newWorld(t)
 	w.doubt()
 	w.dbs["paris"].Fail(memdb.OpList, memdb.Fault{Hang: true})
-	w.wantStatus(w.run("resolve", "--timeout", "200ms"), 3)
+	w.wantStatus(w.run("resolve", "--timeout", "1s"), 3)
 	w.golden("timeout")
 }
 

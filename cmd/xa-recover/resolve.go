@@ -2,58 +2,164 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/xasql/xasql/internal/txid"
 	"github.com/xasql/xasql/recovery"
 )
 
+// resolveFlags are those of resolve.
+type resolveFlags struct {
+	dryRun  bool
+	rebind  []string
+	adopt   []string
+	yes     bool
+	minAge  time.Duration
+	watch   time.Duration
+	quiet   bool
+	metrics string
+	lock    string
+}
+
 func (a *app) resolveCommand() *cobra.Command {
-	var dryRun bool
-	var rebind []string
+	var flags resolveFlags
 	cmd := &cobra.Command{
 		Use:   "resolve",
 		Short: "Settle what is in doubt",
 		Long: `Settle what is in doubt: commit what the log says is committed, roll back the rest.
 
 While a live process owns the log nothing is touched: that process settles what
-is in doubt itself. Running resolve again is always right, at any time.`,
+is in doubt itself. Running resolve again is always right, at any time.
+
+With --adopt the branches of a log that is lost are settled too, as far as a
+database proves what became of their transaction; the rest is left to a
+person: xa-recover commit or rollback ID --adopt. It is a person's word that
+nobody has that log any more. list --all shows the logs by their names.`,
 		Args: noArguments,
-		RunE: a.action(func(ctx context.Context, _ []string) (int, error) {
-			return a.resolve(ctx, dryRun, rebind)
-		}),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			timeout := a.flags.timeout
+			if flags.watch > 0 {
+				timeout = math.MaxInt64 // the limit is each run's
+			}
+			return a.act(cmd.Context(), args, timeout, func(ctx context.Context, _ []string) (int, error) {
+				return a.resolveOnce(ctx, flags)
+			})
+		},
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only tell what would be done")
-	cmd.Flags().StringArrayVar(&rebind, "rebind", nil, "the database of resource `NAME` was moved or restored on purpose, and has all that the old one had")
+	f := cmd.Flags()
+	f.BoolVar(&flags.dryRun, "dry-run", false, "only tell what would be done")
+	f.StringArrayVar(&flags.rebind, "rebind", nil, "the database of resource `NAME` was moved or restored on purpose, and has all that the old one had")
+	f.StringArrayVar(&flags.adopt, "adopt", nil, "the log of identity `LOG` is lost: settle its branches, too")
+	f.BoolVar(&flags.yes, "yes", false, "with --adopt: don't ask")
+	f.DurationVar(&flags.minAge, "min-age", 0, "leave branches that are younger")
+	f.DurationVar(&flags.watch, "watch", 0, "do it again after this `INTERVAL`, until a signal; one line when something changed")
+	f.BoolVarP(&flags.quiet, "quiet", "q", false, "say nothing when nothing is in doubt, and one line when something is")
+	f.StringVar(&flags.metrics, "metrics", "", "write the result to `FILE` for node_exporter's textfile collector")
+	f.StringVar(&flags.lock, "lock", "", "end with status 3 while another xa-recover has the lock `FILE`")
 	return cmd
 }
 
-func (a *app) resolve(ctx context.Context, dryRun bool, rebind []string) (int, error) {
+func (f resolveFlags) validate() error {
+	switch {
+	case f.watch < 0 || f.minAge < 0:
+		return usagef("--watch and --min-age must not be negative")
+	case f.watch > 0 && len(f.rebind)+len(f.adopt) > 0:
+		return usagef("--rebind and --adopt are a person's word for one run: not with --watch")
+	}
+	for _, log := range f.adopt {
+		if _, _, ok := txid.Split(log + "." + strings.Repeat("0", 26)); !ok || strings.Contains(log, ".") {
+			return usagef("--adopt takes a log's identity as list --all prints it, not %q", log)
+		}
+	}
+	return nil
+}
+
+// resolveOnce is resolve under its lock, once or again and again.
+func (a *app) resolveOnce(ctx context.Context, flags resolveFlags) (int, error) {
+	if err := flags.validate(); err != nil {
+		return 0, err
+	}
+	if flags.lock != "" {
+		lock, err := lockFile(flags.lock)
+		if err != nil {
+			return statusFailure, err
+		}
+		if lock == nil {
+			fmt.Fprintf(a.stderr, "xa-recover: another xa-recover is at work (%s is locked): nothing was done\n", flags.lock)
+			return statusInDoubt, nil
+		}
+		defer lock.Close()
+	}
+	if len(flags.adopt) > 0 && !flags.dryRun && !flags.yes {
+		question := fmt.Sprintf(adoptQuestion, strings.Join(flags.adopt, ", "))
+		if err := a.confirm(ctx, question); err != nil {
+			return statusFailure, err
+		}
+	}
+	if flags.watch > 0 {
+		return a.watch(ctx, flags)
+	}
+	r, err := a.resolve(ctx, flags)
+	if err := a.writeMetrics(flags.metrics, r, err); err != nil {
+		return statusFailure, err
+	}
+	switch {
+	case r == nil:
+		return statusFailure, err
+	case flags.quiet && r.Status == "settled" && err == nil:
+		return statusSettled, nil
+	case flags.quiet && a.flags.output == "table":
+		fmt.Fprintln(a.stdout, r.line())
+		return r.exitStatus(), err
+	}
+	return a.tell(r, err)
+}
+
+const adoptQuestion = `To adopt a log is a person's word that nobody has it any more, and that no
+application works with it. Its branches are then finished where a database
+proves what became of their transaction.
+
+Adopt %s? Type yes: `
+
+// resolve makes one run. Without a result it failed before any database was asked.
+func (a *app) resolve(ctx context.Context, flags resolveFlags) (*result, error) {
 	open := a.own
-	if dryRun {
+	if flags.dryRun {
 		open = a.read
 	}
 	s, err := open(ctx)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer s.Close()
-	for _, name := range rebind {
+	for _, name := range flags.rebind {
 		if !slices.Contains(names(s), name) {
-			return 0, usagef("--rebind: no resource is named %q, only %s", name, strings.Join(names(s), ", "))
+			return nil, usagef("--rebind: no resource is named %q, only %s", name, strings.Join(names(s), ", "))
 		}
 	}
-	s.resolver.Rebind = rebind
-
+	s.resolver.Rebind, s.resolver.Adopted = flags.rebind, flags.adopt
+	if flags.minAge > 0 {
+		s.resolver.Before = a.now().Add(-flags.minAge)
+	}
+	progress := a.progress()
+	s.resolver.Progress = progress.tell
 	var report recovery.Report
-	if dryRun || s.owner != "" {
+	if flags.dryRun || s.owner != "" {
 		report, err = s.scan(ctx)
 	} else {
 		report, err = s.resolver.Resolve(ctx)
 	}
-	return a.tell(newResult("resolve", report, s, a.now()), err)
+	progress.end()
+	if err != nil && len(report.Resources) == 0 {
+		return nil, err
+	}
+	return newResult("resolve", report, s, a.now()), err
 }
 
 func names(s *session) []string {
