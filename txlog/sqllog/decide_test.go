@@ -235,7 +235,9 @@ func TestABadRowDoesNotTakeItsBatchAlong(t *testing.T) {
 func hold(t *testing.T, l *testLog) (release func()) {
 	t.Helper()
 	l.writer.turn <- struct{}{}
-	return sync.OnceFunc(func() { <-l.writer.turn })
+	release = sync.OnceFunc(func() { <-l.writer.turn })
+	t.Cleanup(release) // before Close waits for it
+	return release
 }
 
 func awaitQueue(t *testing.T, l *testLog, n int) {

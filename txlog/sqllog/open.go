@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/xasql/xasql/txlog"
 )
@@ -41,7 +40,7 @@ func open(ctx context.Context, db *sql.DB, d Dialect, o *Options) (*Log, error) 
 		closing: make(chan struct{}), decided: make(chan struct{}, 1), settled: make(chan struct{}, 1),
 		pending: map[string]*item{}, unknown: map[string]doubt{}, members: map[*member]bool{},
 	}
-	limit := new(sync.Mutex)
+	limit := make(chan struct{}, 1)
 	l.side = newSession(db, g, limit, l.prepare)
 	l.writer = l.side
 	sessions := g.sessions

@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -23,7 +22,7 @@ type session struct {
 	prepare func(context.Context, *sql.Conn) error // readies a new connection
 	query   string                                 // for the number of the server's session
 	tries   int
-	limit   *sync.Mutex // of the pool's limit, see open
+	limit   chan struct{} // is full while somebody lifts the pool's limit, see open
 
 	turn   chan struct{} // is full while somebody has the session; what follows belongs to him
 	conn   *sql.Conn     // nil: none
@@ -31,7 +30,7 @@ type session struct {
 	broken *sql.Conn     // holds its place in the pool until there is another
 }
 
-func newSession(db *sql.DB, g *grammar, limit *sync.Mutex, prepare func(context.Context, *sql.Conn) error) *session {
+func newSession(db *sql.DB, g *grammar, limit chan struct{}, prepare func(context.Context, *sql.Conn) error) *session {
 	return &session{db: db, prepare: prepare, query: g.sessionID, tries: g.tries, limit: limit, turn: make(chan struct{}, 1)}
 }
 
@@ -119,7 +118,11 @@ func (s *session) connect(ctx context.Context) error {
 // open takes a connection from the pool, for the place of the broken one. Whoever waits in vain for a full pool may be waiting for
 // Decide: so the pool's limit is lifted until there is a connection, and the broken one gives up its place afterwards.
 func (s *session) open(ctx context.Context) error {
-	s.limit.Lock()
+	select {
+	case s.limit <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	before := s.db.Stats()
 	lifted := max(before.MaxOpenConnections, before.OpenConnections) + 1
 	if before.MaxOpenConnections > 0 && s.broken != nil {
@@ -129,7 +132,7 @@ func (s *session) open(ctx context.Context) error {
 	if s.db.Stats().MaxOpenConnections == lifted {
 		s.db.SetMaxOpenConns(before.MaxOpenConnections)
 	}
-	s.limit.Unlock()
+	<-s.limit
 	if err != nil {
 		return err
 	}
