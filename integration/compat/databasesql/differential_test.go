@@ -76,6 +76,7 @@ func config(b *compat.Banks, seed uint64) handletest.Config {
 	if b.Engine != engines.Postgres {
 		return cfg
 	}
+	cfg.Aborts = true
 	var n int
 	cfg.Rebind = func(query string) string {
 		// No text comes twice: pgx asks the server for nothing that it has prepared on a connection before, and which connections
