@@ -5,10 +5,10 @@ BENCHTIME ?= 1s
 GO        ?= go
 TOOLS     := $(CURDIR)/bin
 
-.PHONY: help demo test race fuzz lint bench setup
+.PHONY: help demo test race fuzz lint mutants bench setup
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## crash a money transfer between two SQLite databases, and recover it; needs no server
 	@examples/transfer/demo.sh
@@ -24,6 +24,9 @@ fuzz: ## every fuzz target, for FUZZTIME (30s) each
 
 lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck
 	@scripts/lint.sh
+
+mutants: ## break each safety rule of the protocol in a copy, and see the tests catch it
+	@scripts/mutants.sh
 
 bench: $(TOOLS)/benchstat ## every benchmark, for BENCHTIME (1s) each; comparable with bin/benchstat
 	@scripts/bench.sh $(BENCHTIME)

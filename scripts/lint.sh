@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks both modules. The list is short on purpose:
+# Checks all modules. The list is short on purpose:
 #   gofmt        one way to lay out code, so that diffs show what changed
 #   go vet       what is surely wrong: lost contexts, copied locks, formats that don't fit
 #   staticcheck  what is nearly surely wrong, or dead; without ST1005, since messages begin with the name of the field that they are about,
@@ -14,7 +14,7 @@ if [ -n "$unformatted" ]; then
 	printf 'not formatted by gofmt:\n%s\n' "$unformatted"
 	failed=1
 fi
-for module in . integration; do
+for module in . integration integration/compat; do
 	go -C "$module" vet ./... || failed=1
 	(cd "$module" && "$OLDPWD/bin/staticcheck" -checks inherit,-ST1005,-SA1019 ./...) || failed=1
 done

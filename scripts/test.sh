@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs all tests of both modules, and tells at the end what ran and what was skipped. Arguments go to go test, e.g. -race.
+# Runs all tests of all modules, and tells at the end what ran and what was skipped. Arguments go to go test, e.g. -race.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
@@ -19,7 +19,7 @@ step() {
 	summary+=("$(printf '%-28s %-7s %4d s' "$name" "$result" $((SECONDS - begun)))")
 }
 
-vet() { go vet ./... && go -C integration vet ./...; }
+vet() { go vet ./... && go -C integration vet ./... && go -C integration/compat vet ./...; }
 
 library() { go test -timeout 10m "$@" ./...; }
 
@@ -27,6 +27,12 @@ library() { go test -timeout 10m "$@" ./...; }
 # only the tests' own lines are shown.
 servers() {
 	go -C integration test -count=1 -p 1 -timeout 18m -v "$@" ./... |
+		sed -uE '/^(=== (RUN|PAUSE|CONT|NAME)| +--- PASS)/d'
+}
+
+# Every library's application, on servers that are started once.
+libraries() {
+	go -C integration/compat test -count=1 -timeout 15m -v "$@" . |
 		sed -uE '/^(=== (RUN|PAUSE|CONT|NAME)| +--- PASS)/d'
 }
 
@@ -41,6 +47,7 @@ step "go vet" vet
 step "tests without servers" library "$@"
 step "benchmarks, once each" benchmarks
 step "tests with servers" servers "$@"
+step "ORMs and generated code" libraries "$@"
 
 printf '\n== summary\n'
 printf '%s\n' "${summary[@]}"
