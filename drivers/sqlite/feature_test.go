@@ -227,3 +227,16 @@ func TestNothingChangedVotesReadOnly(t *testing.T) {
 		wantList(t, db)
 	}
 }
+
+// TestTriggersMadeAfterTheFenceHideNothing: SQLite fires the newest first, so a RAISE(IGNORE) of theirs skips the fence's.
+func TestTriggersMadeAfterTheFenceHideNothing(t *testing.T) {
+	_, db := newFile(t, `CREATE TABLE t(id INTEGER PRIMARY KEY, v)`)
+	_, b := branchOn(t, db, "fence", nil)
+	wantIs(t, b.Rollback(t.Context()))
+	run(t, db, `CREATE TRIGGER newest AFTER INSERT ON t BEGIN SELECT RAISE(IGNORE); END`)
+	lost(t, db, "x", `INSERT INTO t(v) VALUES (5)`)
+	wantIs(t, New().CommitPrepared(t.Context(), db, xid("x")))
+	if got := one(t, db, `SELECT group_concat(v) FROM t`); got != "5" {
+		t.Errorf("rows %q", got)
+	}
+}
