@@ -37,6 +37,7 @@ type grammar struct {
 	lock     string // taken within a transaction, makes it the only one of those that lock; "" where begin does
 	conflict string // of Decide's INSERT: what it does with an ID that stands already. It must write something.
 	returns  bool   // conflict ends in RETURNING id, outcome
+	keep     string // of an INSERT: keeps the row that is there
 	atomic   bool   // Decide's INSERT is a transaction of its own, which costs nothing: one that was rolled back is a definite no
 	barrier  string // a write whose commit makes durable what was read before it; "" where nothing is visible before it is durable
 	tries    int    // how often a statement is tried

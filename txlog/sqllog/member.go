@@ -265,7 +265,7 @@ func (l *Log) Holders(ctx context.Context, ids []string) (map[string]txlog.Holde
 }
 
 // Claim takes the IDs for this member, durably, unless another living member has them. It takes some hundred with one
-// commit, one claimer after the other. On an error nothing is certain: claim again.
+// commit. On an error nothing is certain: claim again.
 func (m *member) Claim(ctx context.Context, ids []string) (map[string]txlog.Holder, error) {
 	refused, err := m.claim(ctx, ids)
 	if err != nil {
@@ -294,7 +294,7 @@ func (m *member) claim(ctx context.Context, ids []string) (map[string]txlog.Hold
 			if m.gone() {
 				return errors.New("the member has left: join again")
 			}
-			return l.grammar.alone(ctx, conn, func() error { return m.claimChunk(ctx, conn, chunk, refused) })
+			return m.claimChunk(ctx, conn, chunk, refused)
 		})
 		if err != nil {
 			return nil, err
@@ -303,7 +303,9 @@ func (m *member) claim(ctx context.Context, ids []string) (map[string]txlog.Hold
 	return refused, nil
 }
 
-// claimChunk runs while nobody else claims.
+// claimChunk claims by single statements, none of which keeps a lock when it is over: a process that is suspended, or vanishes, in between
+// blocks nobody. A claim that was free is inserted, one of a dead member's is exchanged for ours as long as it is still
+// that member's, and who was quicker is found by reading them once more.
 func (m *member) claimChunk(ctx context.Context, conn *sql.Conn, ids []string, refused map[string]txlog.Holder) error {
 	l := m.log
 	if err := m.extend(ctx, conn); err != nil { // else another could claim at once what it is granted
@@ -313,30 +315,48 @@ func (m *member) claimChunk(ctx context.Context, conn *sql.Conn, ids []string, r
 	if err != nil {
 		return err
 	}
-	var fresh, taken []any
+	var contested []string
+	var fresh []any
+	taken := map[string][]any{} // by the mark of who has them
 	for _, id := range ids {
 		delete(refused, id) // of an earlier try
 		holder, claimed, ok := h.of(id)
 		switch {
 		case ok && holder.Mark == m.mark:
+			continue
 		case ok && holder.Alive:
 			refused[id] = holder
+			continue
 		case claimed:
-			taken = append(taken, encode(id))
+			taken[holder.Mark] = append(taken[holder.Mark], encode(id))
 		default:
 			fresh = append(fresh, encode(id), m.mark, l.opts.Name)
 		}
+		contested = append(contested, id)
+	}
+	if len(contested) == 0 {
+		return nil
 	}
 	if n := len(fresh) / 3; n > 0 {
-		query := "INSERT INTO xasql_claim (id, mark, name, claimed_at) VALUES " + repeat("(?, ?, ?, :now)", n)
+		query := "INSERT INTO xasql_claim (id, mark, name, claimed_at) VALUES " + repeat("(?, ?, ?, :now)", n) + " " + l.grammar.keep
 		if _, err := conn.ExecContext(ctx, l.grammar.text(query), fresh...); err != nil {
 			return err
 		}
 	}
-	if len(taken) > 0 {
-		query := "UPDATE xasql_claim SET mark = ?, name = ?, claimed_at = :now WHERE id IN (" + list(len(taken)) + ")"
-		if _, err := conn.ExecContext(ctx, l.grammar.text(query), append([]any{m.mark, l.opts.Name}, taken...)...); err != nil {
+	for mark, keys := range taken {
+		query := "UPDATE xasql_claim SET mark = ?, name = ?, claimed_at = :now WHERE mark = ? AND id IN (" + list(len(keys)) + ")"
+		if _, err := conn.ExecContext(ctx, l.grammar.text(query), append([]any{m.mark, l.opts.Name, mark}, keys...)...); err != nil {
 			return err
+		}
+	}
+	if h, err = l.holding(ctx, conn, contested); err != nil {
+		return err
+	}
+	for _, id := range contested {
+		if holder, claimed, _ := h.of(id); !claimed {
+			return fmt.Errorf("the claim of %q is gone again: claim once more", id) // somebody has cleaned up meanwhile
+		} else if holder.Mark != m.mark {
+			refused[id] = holder
 		}
 	}
 	return nil

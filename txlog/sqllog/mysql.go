@@ -61,6 +61,7 @@ func mysqlGrammar() *grammar {
 		sessions:  2,
 		begin:     "START TRANSACTION",
 		lock:      "SELECT version FROM xasql_log WHERE singleton = 1 FOR UPDATE",
+		keep:      "ON DUPLICATE KEY UPDATE id = id",
 		conflict:  "ON DUPLICATE KEY UPDATE asked = asked + 1",
 		// InnoDB shows a commit to others before it is on the disk, unless the server keeps a binary log. What is committed
 		// after it can't be on the disk without it.

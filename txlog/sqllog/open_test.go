@@ -260,7 +260,7 @@ func TestAClaimThatFailsChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range []fault{{text: "INSERT INTO xasql_claim", times: -1}, {text: "COMMIT", times: -1}} {
+	for _, f := range []fault{{text: "INSERT INTO xasql_claim", times: -1}, {text: "UPDATE xasql_member", times: -1}} {
 		l.faults.add(f)
 		if _, err := a.Claim(t.Context(), []string{"t"}); err == nil {
 			t.Error("Claim succeeds")

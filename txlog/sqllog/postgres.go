@@ -62,6 +62,7 @@ func postgresGrammar() *grammar {
 		sessions:  2,
 		begin:     "BEGIN",
 		lock:      "SELECT version FROM xasql_log WHERE singleton = 1 FOR UPDATE",
+		keep:      "ON CONFLICT (id) DO NOTHING",
 		conflict:  "ON CONFLICT (id) DO UPDATE SET asked = xasql_decision.asked + 1 RETURNING id, outcome",
 		returns:   true,
 		tries:     1,

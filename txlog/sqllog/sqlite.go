@@ -59,6 +59,7 @@ func sqliteGrammar() *grammar {
 		sessionID: "SELECT 1",
 		sessions:  1, // the file has one writer at a time anyway, and a connection to a file does not break
 		begin:     "BEGIN IMMEDIATE",
+		keep:      "ON CONFLICT (id) DO NOTHING",
 		conflict:  "ON CONFLICT (id) DO UPDATE SET asked = asked + 1 RETURNING id, outcome",
 		returns:   true,
 		atomic:    true,
