@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/xasql/xasql/config"
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/internal/connect"
 	"github.com/xasql/xasql/txlog"
@@ -55,7 +56,10 @@ type app struct {
 
 	terminal bool // stderr is one
 
+	file *config.File // nil: not read yet
+
 	flags struct {
+		config    string
 		log       string
 		resources []string
 		output    string
@@ -68,9 +72,9 @@ type app struct {
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdin *os.File, stdout, stderr io.Writer) int {
 	a := &app{
-		open:   opener{log: openLog, readLog: readLog, resource: connect.Resource},
 		getenv: getenv, stdout: stdout, stderr: stderr, now: time.Now, who: who,
 	}
+	a.open = opener{log: a.openLog, readLog: a.readLog, resource: a.openResource}
 	if info, err := stdin.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
 		a.stdin = stdin
 	}
@@ -95,7 +99,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		fmt.Fprintln(a.stderr, "xa-recover: what that means, and the way out: xa-recover log verify")
 	}
 	switch {
-	case !a.started || errors.Is(err, errUsage) || errors.Is(err, connect.ErrUsage):
+	case !a.started || errors.Is(err, errUsage) || errors.Is(err, connect.ErrUsage) || errors.Is(err, config.ErrInvalid):
 		fmt.Fprintln(a.stderr, "Run xa-recover --help for usage.")
 		return statusUsage
 	case a.status != statusSettled:
@@ -106,10 +110,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 
 const longHelp = `xa-recover shows what a crash left in doubt in several databases, and settles it.
 
-The decision log and the databases are named by flags, or by the environment
-variables XA_LOG (a URL) and XA_RESOURCES (NAME=URL, one a line, or separated by
-blanks on one line). A --resource takes the place of the one of that name in
-XA_RESOURCES.
+The decision log and the databases are named in a file, which the application
+may share (--config FILE or XA_CONFIG; in YAML), by the environment variables
+XA_LOG (a URL) and XA_RESOURCES (NAME=URL, one a line, or separated by blanks on
+one line), or by flags. A flag is stronger than the environment, which is
+stronger than the file; databases add up, each by its name.
 
   the log     file:DIR, or a database's URL where it is kept in tables
   databases   postgres://USER@HOST:PORT/DATABASE
@@ -119,7 +124,7 @@ XA_RESOURCES.
 Names must be those that the application uses: they are part of every XID.
 Passwords are best kept out of the command line: XA_NAME_PASSWORD holds the one
 of resource NAME, XA_LOG_PASSWORD the log's; otherwise PGPASSWORD, the pgpass
-file and MYSQL_PWD are used.
+file and MYSQL_PWD are used. The configuration file may name files of passwords.
 
 Exit status: 0 nothing of this log is left in doubt; 1 failure, or the log is
 damaged; 2 wrong usage; 3 something is, or may be, left in doubt, or a live
@@ -137,6 +142,7 @@ func (a *app) command() *cobra.Command {
 		},
 	}
 	f := root.PersistentFlags()
+	f.StringVarP(&a.flags.config, "config", "c", "", "the application's configuration `FILE` (default $XA_CONFIG)")
 	f.StringVar(&a.flags.log, "log", "", "the decision log, as `URL` (default $XA_LOG)")
 	f.StringArrayVar(&a.flags.resources, "resource", nil, "a database, as `NAME=URL`; once for each (default $XA_RESOURCES)")
 	f.StringVarP(&a.flags.output, "output", "o", "table", "table or json")

@@ -42,6 +42,7 @@ type world struct {
 	made    bool               // the log in files was made by this test: sizes and offsets differ in each run
 	opts    connect.LogOptions // with which a log was opened to be written
 	stdin   string             // what the person at the terminal types; "": nobody is there
+	app     *app               // of the command that runs
 	onOpen  func()             // called before a log is opened
 	proven  map[string]bool    // what paris proves of transactions: committed, or not
 	session strings.Builder    // what was typed and answered
@@ -113,6 +114,7 @@ func (w *world) runContext(ctx context.Context, args ...string) int {
 		stdout: &stdout, stderr: &stderr, now: func() time.Time { return now },
 		who: func() string { return "ada@db7" },
 	}
+	w.app = a
 	if w.stdin != "" {
 		a.stdin = strings.NewReader(w.stdin)
 	}
@@ -139,7 +141,7 @@ func (w *world) openLog(ctx context.Context, url string, opts connect.LogOptions
 		w.onOpen()
 	}
 	if !strings.HasPrefix(url, "mem:") {
-		return openLog(ctx, url, opts)
+		return w.app.openLog(ctx, url, opts)
 	}
 	if url == "mem:other" {
 		return w.other(false)
@@ -156,7 +158,7 @@ func (w *world) openLog(ctx context.Context, url string, opts connect.LogOptions
 
 func (w *world) readLog(ctx context.Context, url string) (txlog.Log, error) {
 	if !strings.HasPrefix(url, "mem:") {
-		return readLog(ctx, url)
+		return w.app.readLog(ctx, url)
 	}
 	if url == "mem:other" {
 		return w.other(true)
@@ -181,7 +183,7 @@ func (ownedLog) Owner() string { return owner }
 func (w *world) resource(name, url string) (drivers.Resource, error) {
 	db := w.dbs[strings.TrimPrefix(url, "mem:")]
 	if db == nil {
-		return connect.Resource(name, url)
+		return w.app.openResource(name, url)
 	}
 	res := drivers.Resource{Name: name, DB: db.Pool(), Driver: db.Driver()}
 	if w.proven != nil && name == "paris" {

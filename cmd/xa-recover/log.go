@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/xasql/xasql/config"
+	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/internal/connect"
 	"github.com/xasql/xasql/txlog"
 	"github.com/xasql/xasql/txlog/filelog"
@@ -48,21 +50,59 @@ func (a *app) patientAction(f func(ctx context.Context, args []string) (int, err
 	}
 }
 
-// logURL is the log's URL: the flag is stronger than the environment.
-func (a *app) logURL() (string, error) {
-	url := a.flags.log
-	if url == "" {
-		url = a.getenv("XA_LOG")
+// configuration is what the configuration file says; nothing where none is named.
+func (a *app) configuration() (*config.File, error) {
+	if a.file != nil {
+		return a.file, nil
 	}
+	path := cmp.Or(a.flags.config, a.getenv("XA_CONFIG"))
+	if path == "" {
+		return &config.File{}, nil
+	}
+	var err error
+	a.file, err = config.Read(path)
+	return a.file, err
+}
+
+// logURL is the log's URL: the flag is stronger than the environment, and that than the file.
+func (a *app) logURL() (string, error) {
+	file, err := a.configuration()
+	if err != nil {
+		return "", err
+	}
+	url := cmp.Or(a.flags.log, a.getenv("XA_LOG"), file.Log.URL)
 	if url == "" {
-		return "", usagef("no decision log: name it with --log file:DIR, or in XA_LOG")
+		return "", usagef("no decision log: name it with --log file:DIR, in XA_LOG, or in the file of --config")
 	}
 	return url, nil
 }
 
-// openLog opens the log at the URL to be written.
-func openLog(ctx context.Context, url string, opts connect.LogOptions) (txlog.Log, error) {
+// parseLog reads the log's URL. The file's password goes with the file's URL alone.
+func (a *app) parseLog(url string) (connect.LogURL, error) {
 	u, err := connect.ParseLog(url)
+	if file := a.file; err == nil && file != nil && url == file.Log.URL {
+		var password string
+		password, err = file.Log.Password()
+		u = u.WithPassword(password)
+	}
+	return u, err
+}
+
+// openResource makes the resource of that name and URL; the file's password goes with the file's URL alone.
+func (a *app) openResource(name, url string) (drivers.Resource, error) {
+	if a.file != nil {
+		for _, r := range a.file.Resources {
+			if r.Name == name && r.URL == url {
+				return r.Open()
+			}
+		}
+	}
+	return connect.Resource(name, url)
+}
+
+// openLog opens the log at the URL to be written.
+func (a *app) openLog(ctx context.Context, url string, opts connect.LogOptions) (txlog.Log, error) {
+	u, err := a.parseLog(url)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +110,8 @@ func openLog(ctx context.Context, url string, opts connect.LogOptions) (txlog.Lo
 }
 
 // readLog opens the log at the URL to be read.
-func readLog(ctx context.Context, url string) (txlog.Log, error) {
-	u, err := connect.ParseLog(url)
+func (a *app) readLog(ctx context.Context, url string) (txlog.Log, error) {
+	u, err := a.parseLog(url)
 	if err != nil {
 		return nil, err
 	}

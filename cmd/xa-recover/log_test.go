@@ -84,7 +84,7 @@ func TestLogInfoNamesTheLiveOwner(t *testing.T) {
 	w := newWorld(t)
 	w.newFileLog()
 	var stdout, stderr bytes.Buffer
-	a := &app{open: opener{readLog: readLog}, getenv: func(key string) string { return w.env[key] }, stdout: &stdout, stderr: &stderr, now: time.Now}
+	a := &app{open: opener{readLog: (&app{}).readLog}, getenv: func(key string) string { return w.env[key] }, stdout: &stdout, stderr: &stderr, now: time.Now}
 	if status := a.run(t.Context(), []string{"log", "info", "-o", "json"}); status != 0 {
 		t.Errorf("exit status %d: %s", status, stderr.String())
 	}

@@ -156,9 +156,13 @@ func (l readableLog) Unsettled(ctx context.Context) iter.Seq2[txlog.Decision, er
 
 type namedURL struct{ name, url string }
 
-// databases merges flags and environment: flags are the stronger.
+// databases merges file, environment and flags: the later is the stronger.
 func (a *app) databases() ([]namedURL, error) {
-	resources, err := named(splitList(a.getenv("XA_RESOURCES")), "XA_RESOURCES")
+	file, err := a.configuration()
+	if err != nil {
+		return nil, err
+	}
+	environment, err := named(splitList(a.getenv("XA_RESOURCES")), "XA_RESOURCES")
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +170,11 @@ func (a *app) databases() ([]namedURL, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range flags {
+	var resources []namedURL
+	for _, r := range file.Resources {
+		resources = append(resources, namedURL{r.Name, r.URL})
+	}
+	for _, n := range slices.Concat(environment, flags) {
 		if i := slices.IndexFunc(resources, func(r namedURL) bool { return r.name == n.name }); i >= 0 {
 			resources[i] = n
 		} else {
@@ -174,7 +182,7 @@ func (a *app) databases() ([]namedURL, error) {
 		}
 	}
 	if len(resources) == 0 {
-		return nil, usagef("no databases: name each with --resource NAME=URL, or in XA_RESOURCES")
+		return nil, usagef("no databases: name each with --resource NAME=URL, in XA_RESOURCES, or in the file of --config")
 	}
 	return resources, nil
 }

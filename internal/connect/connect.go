@@ -42,19 +42,25 @@ func SplitFlag(flag string) (name, url string, err error) {
 // Resource makes a resource of the database that the URL names. Nothing is contacted yet. The caller closes the
 // resource's DB. An error is ErrUsage.
 func Resource(name, url string) (drivers.Resource, error) {
-	return resource(name, url, false)
+	return resource(account{name: name}, url, false)
+}
+
+// ResourceWith is Resource with a password for where neither the URL nor the environment holds one.
+func ResourceWith(name, url, password string) (drivers.Resource, error) {
+	return resource(account{name, password}, url, false)
 }
 
 // Create is Resource, and lets a SQLite file that does not exist be created, in WAL mode.
 func Create(name, url string) (drivers.Resource, error) {
-	return resource(name, url, true)
+	return resource(account{name: name}, url, true)
 }
 
-func resource(name, url string, create bool) (drivers.Resource, error) {
+func resource(who account, url string, create bool) (drivers.Resource, error) {
+	name := who.name
 	if err := checkName(name); err != nil {
 		return drivers.Resource{}, err
 	}
-	db, driver, err := openDatabase(name, url, create)
+	db, driver, err := openDatabase(who, url, create)
 	if err != nil {
 		return drivers.Resource{}, usagef("resource %q: %w", name, err)
 	}
@@ -62,13 +68,13 @@ func resource(name, url string, create bool) (drivers.Resource, error) {
 }
 
 // openDatabase makes a pool for the URL. The name tells which environment variable holds the password.
-func openDatabase(name, url string, create bool) (*sql.DB, drivers.Driver, error) {
+func openDatabase(who account, url string, create bool) (*sql.DB, drivers.Driver, error) {
 	scheme, rest, _ := strings.Cut(url, ":")
 	switch scheme {
 	case "postgres", "postgresql":
-		return openPostgres(name, url)
+		return openPostgres(who, url)
 	case "mysql", "mariadb":
-		return openMySQL(name, url)
+		return openMySQL(who, url)
 	case "sqlite":
 		return openSQLite(rest, create)
 	}

@@ -22,7 +22,14 @@ type LogURL struct {
 	Dir     string         // the directory of a log in files; "": it is in a database
 	Dialect sqllog.Dialect // of a log in a database
 
-	raw string
+	raw      string
+	password string
+}
+
+// WithPassword returns the URL with a password for where neither the URL nor the environment holds one.
+func (u LogURL) WithPassword(password string) LogURL {
+	u.password = password
+	return u
 }
 
 // LogOptions are the optional settings of [LogURL.Open]. The zero value of each is its default.
@@ -32,6 +39,8 @@ type LogOptions struct {
 	// Retention is how long settled decisions stay readable, at least. Zero: the log's own default; negative: none. Who does not know the
 	// application's setting must not cut it short: [Forever].
 	Retention time.Duration
+	// Create lets a log that does not exist be created.
+	Create bool
 }
 
 // Forever is a retention that drops nothing.
@@ -83,16 +92,16 @@ func (u LogURL) String() string {
 }
 
 func (u LogURL) openDB() (*sql.DB, error) {
-	db, _, err := openDatabase(logName, u.raw, false)
+	db, _, err := openDatabase(account{logName, u.password}, u.raw, false)
 	return db, err
 }
 
 // Open opens the log to be written: one in files as its owner, one in a database beside others. A log that does not exist is an
-// error: an empty new one in its place would take every branch in doubt for another log's. An owned log is
+// error, unless Create says so: an empty new one in its place would take every branch in doubt for another log's. An owned log is
 // txlog.ErrOwned, a damaged one txlog.ErrCorrupt. Closing the log closes the database's pool too.
 func (u LogURL) Open(ctx context.Context, opts LogOptions) (txlog.Log, error) {
 	if u.Dir != "" {
-		log, err := filelog.Open(u.Dir, &filelog.Options{Existing: true, Logger: opts.Logger, Retention: opts.Retention})
+		log, err := filelog.Open(u.Dir, &filelog.Options{Existing: !opts.Create, Logger: opts.Logger, Retention: opts.Retention})
 		if err != nil {
 			return nil, err // and no interface that holds a nil pointer
 		}
@@ -100,14 +109,16 @@ func (u LogURL) Open(ctx context.Context, opts LogOptions) (txlog.Log, error) {
 	}
 	// Tables that nobody has used yet get their identity when they are opened to be written: here, too, a wrong place would
 	// become a log. Reading tells.
-	log, err := u.Read(ctx)
-	if err == nil {
-		err = log.Close()
+	if !opts.Create {
+		log, err := u.Read(ctx)
+		if err == nil {
+			err = log.Close()
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return u.openSQL(ctx, &sqllog.Options{Existing: true, Logger: opts.Logger, Retention: opts.Retention})
+	return u.openSQL(ctx, &sqllog.Options{Existing: !opts.Create, Logger: opts.Logger, Retention: opts.Retention})
 }
 
 // Read opens the log to be read: beside its owner, and without permission to write. Errors are as Open's, but a damaged

@@ -82,7 +82,7 @@ func TestLogURLNamesDirectoryOrDialect(t *testing.T) {
 
 func TestLogsPasswordIsInAVariableOfItsOwn(t *testing.T) {
 	t.Setenv("XA_LOG_PASSWORD", "geheim")
-	config, err := postgresConfig(logName, "postgres://app@h/d")
+	config, err := postgresConfig(account{name: logName}, "postgres://app@h/d")
 	if err != nil || config.Password != "geheim" {
 		t.Errorf("got %v, want the password of XA_LOG_PASSWORD", err)
 	}

@@ -21,12 +21,12 @@ import (
 	"github.com/xasql/xasql/drivers/mysql"
 )
 
-func openMySQL(name, raw string) (*sql.DB, drivers.Driver, error) {
+func openMySQL(who account, raw string) (*sql.DB, drivers.Driver, error) {
 	u, err := parseServer(raw)
 	if err != nil {
 		return nil, nil, err
 	}
-	config, err := mysqlConfig(name, u)
+	config, err := mysqlConfig(who, u)
 	if err != nil {
 		return nil, nil, withoutSecrets(err, u.password)
 	}
@@ -53,7 +53,7 @@ func (p patient) Connect(ctx context.Context) (driver.Conn, error) {
 
 // mysqlConfig sets user, password, address and database one by one: pasted into a DSN, a '/', '@' or ')' in them
 // would be read as punctuation. Only the options go through the driver's parser, encoded.
-func mysqlConfig(name string, u serverURL) (*mysqldriver.Config, error) {
+func mysqlConfig(who account, u serverURL) (*mysqldriver.Config, error) {
 	if u.user == "" {
 		return nil, errors.New("its URL has no user: write mysql://USER@HOST/DATABASE")
 	}
@@ -72,7 +72,7 @@ func mysqlConfig(name string, u serverURL) (*mysqldriver.Config, error) {
 	// What the parser made of tls= is for another address; NewConnector makes it again for this one.
 	config.TLS = nil
 	config.User = u.user
-	config.Passwd = cmp.Or(u.password, envPassword(name), os.Getenv("MYSQL_PWD"))
+	config.Passwd = cmp.Or(u.password, who.secret(), os.Getenv("MYSQL_PWD"))
 	if config.DBName, err = url.PathUnescape(u.path); err != nil {
 		return nil, errEscape
 	}

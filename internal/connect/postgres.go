@@ -12,8 +12,8 @@ import (
 	"github.com/xasql/xasql/drivers/postgres"
 )
 
-func openPostgres(name, raw string) (*sql.DB, drivers.Driver, error) {
-	config, err := postgresConfig(name, raw)
+func openPostgres(who account, raw string) (*sql.DB, drivers.Driver, error) {
+	config, err := postgresConfig(who, raw)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -21,7 +21,7 @@ func openPostgres(name, raw string) (*sql.DB, drivers.Driver, error) {
 }
 
 // postgresConfig leaves the URL to pgx, which knows all that libpq knows.
-func postgresConfig(name, raw string) (*pgx.ConnConfig, error) {
+func postgresConfig(who account, raw string) (*pgx.ConnConfig, error) {
 	u, err := parseServer(raw)
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func postgresConfig(name, raw string) (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, withoutSecrets(err, secrets...)
 	}
-	if p := envPassword(name); p != "" && u.password == "" && !u.query.Has("password") {
+	if p := who.secret(); p != "" && u.password == "" && !u.query.Has("password") {
 		config.Password = p
 	}
 	if config.ConnectTimeout == 0 {

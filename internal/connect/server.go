@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"cmp"
 	"errors"
 	"net/url"
 	"os"
@@ -73,9 +74,15 @@ func hostReadable(hosts string) bool {
 	return true
 }
 
-// envPassword returns the password that the environment holds for this resource.
-func envPassword(name string) string {
-	return os.Getenv(passwordVariable(name))
+// account is whose password is looked for.
+type account struct {
+	name     string // the resource's
+	password string // where neither its URL nor the environment holds one
+}
+
+// secret returns the password that the environment holds for this resource, or the one that was given.
+func (a account) secret() string {
+	return cmp.Or(os.Getenv(passwordVariable(a.name)), a.password)
 }
 
 // passwordVariable returns the name of the variable that holds the resource's password, e.g. XA_ORDERS_PASSWORD.

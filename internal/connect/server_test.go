@@ -11,7 +11,7 @@ func TestMySQLConfigTakesEachPartAsItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := mysqlConfig("orders", u)
+	c, err := mysqlConfig(account{name: "orders"}, u)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestMySQLDefaults(t *testing.T) {
 			t.Errorf("%s: %v", c.url, err)
 			continue
 		}
-		config, err := mysqlConfig("orders", u)
+		config, err := mysqlConfig(account{name: "orders"}, u)
 		if err != nil || config.Net != c.net || config.Addr != c.addr {
 			t.Errorf("%s: got %+v, %v; want %s %s", c.url, config, err, c.net, c.addr)
 		}
@@ -61,14 +61,14 @@ func TestPasswordComesFromURLThenResourceVariableThenClient(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := mysqlConfig("orders", u)
+		c, err := mysqlConfig(account{name: "orders"}, u)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return c.Passwd
 	}
 	postgresPassword := func(url string) string {
-		c, err := postgresConfig("orders", url)
+		c, err := postgresConfig(account{name: "orders"}, url)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +96,7 @@ func TestPasswordComesFromURLThenResourceVariableThenClient(t *testing.T) {
 }
 
 func TestPostgresConfigIsPgxs(t *testing.T) {
-	c, err := postgresConfig("orders", "postgresql://o%27neil:p%23@h1:5433,h2:5434/d?sslmode=disable&target_session_attrs=primary")
+	c, err := postgresConfig(account{name: "orders"}, "postgresql://o%27neil:p%23@h1:5433,h2:5434/d?sslmode=disable&target_session_attrs=primary")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestPostgresConfigIsPgxs(t *testing.T) {
 	if c.ConnectTimeout != connectTimeout {
 		t.Errorf("connect timeout is %v, want %v", c.ConnectTimeout, connectTimeout)
 	}
-	if c, err = postgresConfig("orders", "postgres://u@h/d?connect_timeout=3"); err != nil || c.ConnectTimeout != 3*time.Second {
+	if c, err = postgresConfig(account{name: "orders"}, "postgres://u@h/d?connect_timeout=3"); err != nil || c.ConnectTimeout != 3*time.Second {
 		t.Errorf("connect timeout is %v, %v, want 3s", c.ConnectTimeout, err)
 	}
 }

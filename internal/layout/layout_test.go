@@ -24,6 +24,7 @@ var allowed = map[string][]string{
 	"txlog/sqllog":        {"txlog"},
 	"recovery":            {"drivers", "txlog", "internal/txid"},
 	"xa":                  {"drivers", "txlog", "recovery", "internal/txid"},
+	"config":              {"drivers", "txlog", "xa", "internal/connect"},
 	"internal/txid":       {},
 	"internal/logfs":      {},
 	"internal/layout":     {},
@@ -31,7 +32,7 @@ var allowed = map[string][]string{
 	"internal/simulation": {},
 	"internal/handletest": {},
 	"internal/connect":    {"drivers", "drivers/postgres", "drivers/mysql", "drivers/sqlite", "txlog", "txlog/filelog", "txlog/sqllog"},
-	"cmd/xa-recover":      {"drivers", "txlog", "txlog/filelog", "txlog/sqllog", "recovery", "internal/connect", "internal/txid"},
+	"cmd/xa-recover":      {"drivers", "txlog", "txlog/filelog", "txlog/sqllog", "recovery", "config", "internal/connect", "internal/txid"},
 	"examples/transfer":   {"drivers", "drivers/sqlite", "txlog", "txlog/filelog", "recovery", "xa", "internal/connect"},
 }
 
