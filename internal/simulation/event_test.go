@@ -55,6 +55,8 @@ const (
 	down        event = "down"    // the same, and is back after downTime only
 	vanish      event = "vanish"  // the database's connections break before the call, and it does not notice: the sessions stay
 
+	badConn event = "bad-conn" // of a statement: it acts, and the answer is driver.ErrBadConn, as pgx's can be; nobody may run it again
+
 	// Of Decide. A latched log accepts no more until it is opened again.
 	latchNotRecorded event = "latch-not-recorded"
 	latchLostBefore  event = "latch-lost-before" // unknown, not recorded
@@ -144,7 +146,7 @@ func (s shape) events(p point) []event {
 	}
 	switch verb {
 	case "statement":
-		out = append(out, restart, down)
+		out = append(out, restart, down, badConn)
 	case "connect":
 		out = append(out, refused, hangBefore, down)
 	default:

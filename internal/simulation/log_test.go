@@ -60,7 +60,10 @@ func (l gatedLog) Lookup(ctx context.Context, id string) (o txlog.Outcome, err e
 }
 
 func (l gatedLog) Settle(ctx context.Context, id string) error {
-	return l.call(ctx, l.p.w.of("settle", id), func() error { return l.memory.Settle(ctx, id) })
+	return l.call(ctx, l.p.w.of("settle", id), func() error {
+		l.p.w.forgets(id)
+		return l.memory.Settle(ctx, id)
+	})
 }
 
 func (l gatedLog) Unsettled(ctx context.Context) iter.Seq2[txlog.Decision, error] {

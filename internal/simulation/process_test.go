@@ -11,20 +11,22 @@ import (
 	"time"
 
 	"github.com/xasql/xasql/drivers"
+	"github.com/xasql/xasql/internal/memdb"
 	"github.com/xasql/xasql/txlog"
 	"github.com/xasql/xasql/txlog/logtest"
 )
 
 const (
-	tick       = time.Microsecond // of the clock that keeps actors apart
-	hangLimit  = 20 * time.Second // what a log that hangs waits for by itself, at most
-	downTime   = 90 * time.Second // of a database
-	shortPause = 3 * time.Second  // of a process
-	longPause  = 45 * time.Second // longer than a lease
-	lease      = 10 * time.Second // of a shared log
-	patience   = 10 * time.Minute // in which living processes must have settled everything
-	maxProcs   = 8                // of a world
-	maxPlaces  = 4                // three databases and the log
+	tick       = time.Microsecond        // of the clock that keeps actors apart
+	period     = 200                     // ticks in which every actor has an instant for each place; what the code under test sleeps is a multiple
+	maxProcs   = 8                       // of a world
+	maxPlaces  = 4                       // three databases and the log
+	hangLimit  = 20 * time.Second        // what a log that hangs waits for by itself, at most
+	downTime   = 90*time.Second + tick/2 // of a database; at nobody's instant
+	shortPause = 3 * time.Second         // of a process
+	longPause  = 45 * time.Second        // longer than a lease
+	lease      = 10*time.Second + tick/2 // of a shared log
+	patience   = 10 * time.Minute        // in which living processes must have settled everything
 )
 
 // actors are on whose behalf a process makes calls.
@@ -56,6 +58,7 @@ type process struct {
 	w         *world
 	name      string
 	index     int
+	dbs       []*database // what its pools lead to
 	log       txlog.Log
 	resources []drivers.Resource
 	lease     func() (resume func()) // stops the renewal of its lease; nil where its log is not shared
@@ -74,8 +77,11 @@ type process struct {
 }
 
 func (w *world) process(name string) *process {
-	p := &process{w: w, name: name, index: len(w.processes), died: make(chan struct{}), held: map[string]bool{}, admitting: map[string]bool{}}
+	p := &process{w: w, name: name, index: len(w.processes), dbs: w.dbs, died: make(chan struct{}), held: map[string]bool{}, admitting: map[string]bool{}}
 	w.processes = append(w.processes, p)
+	if w.shape.swapped && name == "p2" {
+		p.dbs = append([]*database{w.decoy}, w.dbs[1:]...)
+	}
 	for i := range w.dbs {
 		pool := sql.OpenDB(connector{p, i})
 		p.resources = append(p.resources, drivers.Resource{Name: w.place(i), DB: pool, Driver: p.driver(i)})
@@ -120,7 +126,7 @@ func (p *process) crash(noticed bool) {
 	conns := p.conns
 	p.mu.Unlock()
 	if !noticed {
-		for _, db := range p.w.dbs {
+		for _, db := range p.dbs {
 			db.Vanish()
 		}
 	}
@@ -139,7 +145,7 @@ func (p *process) pause(d time.Duration) {
 	p.mu.Unlock()
 	if d > lease && p.lease != nil {
 		resume := p.lease()
-		time.AfterFunc(d-tick, resume)
+		time.AfterFunc(d-tick/2, resume)
 	}
 }
 
@@ -183,9 +189,9 @@ func (p *process) call(ctx context.Context, place int, op string, cut func(), ac
 		cut()
 		return err
 	case restart:
-		p.w.dbs[place].Crash()
+		p.dbs[place].Crash()
 	case down:
-		db := p.w.dbs[place]
+		db := p.dbs[place]
 		db.Down(true)
 		db.Crash()
 		time.AfterFunc(downTime, func() { db.Down(false) })
@@ -193,7 +199,12 @@ func (p *process) call(ctx context.Context, place int, op string, cut func(), ac
 			return errRefused
 		}
 	case vanish:
-		p.w.dbs[place].Vanish()
+		p.dbs[place].Vanish()
+	case badConn:
+		db := p.dbs[place]
+		db.Fail(memdb.OpStatement, memdb.Fault{After: true, Err: driver.ErrBadConn})
+		db.Fail(memdb.OpStatement, memdb.Fault{Hook: func() { p.w.violate("twice: a statement was run again after driver.ErrBadConn") }})
+		defer db.Heal()
 	case latchNotRecorded:
 		p.w.latch(logtest.NotRecorded)
 	case latchLostBefore:
@@ -322,7 +333,6 @@ func (p *process) wait(actor string, place int) bool {
 		place = maxPlaces - 1 - place
 	}
 	slot := int64((p.index%maxProcs*len(actors)+slices.Index(actors, actor))*maxPlaces + place)
-	period := int64(maxProcs * len(actors) * maxPlaces)
 	now := time.Now().UnixNano() / int64(tick)
 	next := now - now%period + slot
 	if next <= now {
@@ -350,7 +360,7 @@ type connector struct {
 
 func (c connector) Connect(ctx context.Context) (conn driver.Conn, err error) {
 	err = c.p.call(ctx, c.place, "connect", nil, func() error {
-		conn, err = c.p.w.dbs[c.place].open()
+		conn, err = c.p.dbs[c.place].open()
 		return err
 	})
 	if err != nil {

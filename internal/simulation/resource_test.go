@@ -35,7 +35,7 @@ type gated struct {
 
 // driver returns the process's driver for a database, with the optional interfaces that memdb's has.
 func (p *process) driver(place int) drivers.Driver {
-	g := gated{p, place, p.w.dbs[place].Driver()}
+	g := gated{p, place, p.dbs[place].Driver()}
 	if _, ok := g.real.(drivers.SessionEnder); ok {
 		return ender{g}
 	}

@@ -17,6 +17,7 @@ type shape struct {
 	resolver bool          // after a crash recovery.Resolver recovers, as xa-recover does; else a new manager
 	reverse  bool          // among calls at once the last database's come first
 	hand     bool          // a person finishes branches
+	swapped  bool          // the process after a crash is given another database by the first one's name
 	shared   bool          // the log is shared with two more living processes, which recover all the time
 }
 
@@ -45,6 +46,9 @@ func shapes() []shape {
 					out = append(out, s.with("-poison", func(s *shape) { s.poison = true }))
 					out = append(out, s.with("-hand", func(s *shape) { s.hand = true }))
 					out = append(out, s.with("-shared", func(s *shape) { s.shared = true }))
+				}
+				if styles.name == "plain" || styles.name == "mixed" { // they can tell which database they are
+					out = append(out, s.with("-swapped", func(s *shape) { s.swapped = true }))
 				}
 				if branches > 1 && styles.name == "mixed" {
 					out = append(out, s.with("-reverse", func(s *shape) { s.reverse = true }))

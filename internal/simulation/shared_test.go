@@ -26,12 +26,12 @@ func (w *world) runShared() {
 			p.awake()
 		}
 		w.settled(w.processes...)
-		m.Close()
+		coordinator.close(m)
 	}
 	close(done)
 	over.Wait()
 	if om != nil {
-		om.Close()
+		other.close(om)
 	}
 	for _, p := range w.processes {
 		p.exit()

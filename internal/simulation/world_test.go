@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/recovery"
+	"github.com/xasql/xasql/txlog"
 	"github.com/xasql/xasql/txlog/logtest"
 	"github.com/xasql/xasql/xa"
 )
@@ -22,6 +24,7 @@ type world struct {
 	dbs       []*database
 	memory    *logtest.Memory
 	shared    *logtest.SharedMemory // nil: the log is not shared
+	decoy     *database             // another one; nil: there is none
 	processes []*process
 
 	mu      sync.Mutex // guards what follows
@@ -50,6 +53,9 @@ func newWorld(s schedule) *world {
 	}
 	for i, style := range s.shape.styles {
 		w.dbs = append(w.dbs, newDatabase(w.place(i), style))
+	}
+	if s.shape.swapped {
+		w.decoy = newDatabase("decoy", s.shape.styles[0])
 	}
 	return w
 }
@@ -83,7 +89,7 @@ func (w *world) runAlone() {
 	if m := p.open(); m != nil {
 		w.transactions(p, m)
 		w.settled(p)
-		m.Close()
+		p.close(m)
 	}
 	p.exit()
 	w.restart()
@@ -96,14 +102,30 @@ func (w *world) restart() {
 		if w.shape.resolver {
 			p.resolve(func() bool { return w.quiet() })
 		} else if m := p.open(); m != nil {
-			w.settled(p)
-			m.Close()
+			if p.swapped() {
+				time.Sleep(downTime) // it can't settle everything
+			} else {
+				w.settled(p)
+			}
+			p.close(m)
 		}
 		p.exit()
 	}
 }
 
-// open opens a manager, nil if that failed.
+// swapped tells whether the process was given another database by the name of one.
+func (p *process) swapped() bool { return p.dbs[0] != p.w.dbs[0] }
+
+// close closes a manager while its background waits: with something left to do too, it would be chance whether it did that or stopped.
+func (p *process) close(m *xa.Manager) {
+	for p.wait("end", 0); p.recovers(false); {
+		p.wait("end", 0)
+	}
+	m.Close()
+}
+
+// open opens a manager, nil if that failed, as it may if the process crashed or the log did not answer. A database never keeps it from
+// opening (rule P9).
 func (p *process) open() *xa.Manager {
 	cfg := xa.Config{Log: p.log, Resources: p.resources, RecoveryInterval: time.Minute, Logger: slog.New(slog.DiscardHandler),
 		Trace: &xa.Trace{Recovered: func(e xa.RecoveryEvent) { p.reported(e.Report) }}}
@@ -111,10 +133,14 @@ func (p *process) open() *xa.Manager {
 	cfg.Timeout, cfg.CompletionTimeout, cfg.RecoveryTimeout = 47*time.Second, 11*time.Second, 13*time.Second
 	if p.w.shape.shared {
 		// A process that was paused comes back into the middle of the protocol.
-		cfg.Timeout, cfg.CompletionTimeout, cfg.RecoveryTimeout, cfg.RecoveryInterval = 4*longPause+time.Second, 2*longPause, 2*longPause-time.Second, 2*lease
+		cfg.Timeout, cfg.CompletionTimeout, cfg.RecoveryTimeout, cfg.RecoveryInterval = 4*longPause+time.Second, 2*longPause, 2*longPause-time.Second, 20*time.Second
 	}
+	p.wait("bg", len(p.dbs))
 	m, err := xa.Open(as("bg"), cfg)
 	if err != nil {
+		if p.alive() && !p.w.logDisturbed() {
+			p.w.violate("blocked: %s does not start: %v", p.name, err)
+		}
 		return nil
 	}
 	return m
@@ -123,6 +149,7 @@ func (p *process) open() *xa.Manager {
 // resolve recovers, less and less often, until there is nothing more to do, or the process has crashed.
 func (p *process) resolve(done func() bool) {
 	r := recovery.Resolver{Log: p.log, Resources: p.resources, HeldWait: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}
+	p.wait("bg", len(p.dbs))
 	began := time.Now()
 	for pause := time.Second; !p.isDead() && !p.w.isLatched() && !done(); pause = min(2*pause, time.Minute) {
 		report, _ := r.Resolve(as("bg"))
@@ -182,13 +209,15 @@ func (p *process) betweenRecoveries() {
 		defer p.mu.Unlock()
 		return p.recoveries
 	}
-	for n := recoveries(); recoveries() == n && p.alive(); {
+	began := time.Now()
+	for n := recoveries(); recoveries() == n && p.alive() && time.Since(began) < patience; {
 		time.Sleep(time.Second)
 	}
 }
 
 // transaction writes its name to every database, and notes what it is told.
 func (w *world) transaction(p *process, m *xa.Manager, name string) {
+	p.wait(name, 0) // or it would be chance who gets which connection
 	ctx := as(name)
 	began := false
 	err := m.Do(ctx, nil, func(ctx context.Context, tx *xa.Tx) error {
@@ -206,8 +235,14 @@ func (w *world) transaction(p *process, m *xa.Manager, name string) {
 			case last && w.shape.reads:
 				query = "COUNT"
 			}
+			var x interface {
+				ExecContext(context.Context, string, ...any) (sql.Result, error)
+			} = b
+			if i%2 == 1 {
+				x = m.DB(w.place(i)) // the other way into a branch
+			}
 			err = p.call(ctx, i, "statement", nil, func() error {
-				_, err := b.ExecContext(ctx, query)
+				_, err := x.ExecContext(ctx, query)
 				return err
 			})
 			if err != nil && query != "POISON" {
@@ -233,6 +268,21 @@ func (w *world) settled(ps ...*process) {
 			return
 		}
 		time.Sleep(pause)
+	}
+}
+
+// forgets checks, when a decision to commit is about to be settled, that no database holds anything more of it (rule P6): a log may
+// drop it from now on.
+func (w *world) forgets(id string) {
+	if o, err := w.memory.Lookup(context.Background(), id); err != nil || o != txlog.Committed {
+		return
+	}
+	for i, db := range w.dbs {
+		for _, xid := range db.Prepared() {
+			if xid.GTRID == id {
+				w.violate("forgotten: the decision on %s is settled, but %s still holds a branch of it", w.nameOf(id), w.place(i))
+			}
+		}
 	}
 }
 
@@ -272,6 +322,9 @@ func (w *world) finish() {
 	p.exit()
 	for d := range w.memory.Unsettled(context.Background()) {
 		w.violate("unsettled: %v", d)
+	}
+	if w.decoy != nil {
+		w.decoy.pool.Close()
 	}
 	for i, db := range w.dbs {
 		if st := db.Stats(); st.Prepared+st.Active+st.Conns > 0 {
@@ -324,6 +377,13 @@ func (w *world) reach(p *point, brief bool) event {
 		w.fired++
 	}
 	return ev
+}
+
+// logDisturbed tells whether an event has happened to the log.
+func (w *world) logDisturbed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.reached, func(p point) bool { return p.place == "log" && w.events[p] != "" })
 }
 
 func (w *world) latch(f logtest.DecideFault) {
