@@ -138,7 +138,7 @@ func (a *app) command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(*cobra.Command, []string) error {
-			return usagef("which command? resolve, list, show, commit, rollback, forget or log")
+			return usagef("which command? resolve, list, show, commit, rollback, forget, doctor or log")
 		},
 	}
 	f := root.PersistentFlags()
@@ -149,7 +149,7 @@ func (a *app) command() *cobra.Command {
 	f.DurationVar(&a.flags.timeout, "timeout", time.Minute, "limit for the whole run; log dump, verify, compact, adopt: none")
 	f.CountVarP(&a.flags.verbose, "verbose", "v", "tell more on standard error; twice: everything")
 	root.AddCommand(a.resolveCommand(), a.listCommand(), a.showCommand(), a.decideCommand(txlog.Committed), a.decideCommand(txlog.Aborted),
-		a.forgetCommand(), a.logCommand())
+		a.forgetCommand(), a.doctorCommand(), a.logCommand(), a.versionCommand())
 	return root
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/internal/connect"
 	"github.com/xasql/xasql/internal/memdb"
+	"github.com/xasql/xasql/recovery"
 	"github.com/xasql/xasql/txlog"
 	"github.com/xasql/xasql/txlog/logtest"
 )
@@ -242,6 +243,18 @@ func (w *world) golden(name string) {
 	}
 }
 
+// identity writes a database's random identity as one that is always the same.
+func (w *world) identity(name string) {
+	w.t.Helper()
+	id, err := recovery.Identify(w.t.Context(), drivers.Resource{DB: w.dbs[name].Pool(), Driver: w.dbs[name].Driver()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	session := strings.ReplaceAll(w.session.String(), id, "memdb:IDENTITY")
+	w.session.Reset()
+	w.session.WriteString(session)
+}
+
 func (w *world) wantStatus(got, want int) {
 	w.t.Helper()
 	if got != want {
@@ -256,6 +269,7 @@ func TestPackageCommentTellsEveryField(t *testing.T) {
 	}
 	for head, v := range map[string]any{
 		"resolve, list, show, commit, rollback:": result{}, "notes:": noteResult{}, "logs:": logResult{}, "forget:": forgetResult{},
+		"doctor:": doctorResult{}, "checked resources:": checkupResult{}, "findings:": findingResult{}, "version:": versionResult{},
 		"transaction:": transaction{}, "resources:": resourceResult{}, "branches:": branchResult{}, "decisions:": decisionResult{},
 		"log info:": infoResult{}, "members:": memberResult{}, "log dump:": dumpEntry{}, "log verify:": verifyResult{}, "files:": fileResult{},
 		"log compact:": compactResult{}, "before, after:": size{}, "log adopt:": adoptResult{}, "log schema:": schemaResult{},

@@ -4,7 +4,8 @@
 // # Exit status
 //
 //	0  nothing of this log is left in doubt (other logs' and programs' branches don't count); of a log command: done, or all is well
-//	1  failure: the log can't be opened or read, or is damaged; the ID is unknown; the run was interrupted
+//	1  failure: the log can't be opened or read, or is damaged; the ID is unknown; a person's decision was refused; the run was interrupted;
+//	   of doctor: something is found that can't work
 //	2  wrong usage: a bad flag, URL or ID
 //	3  something is, or may be, left in doubt: a database could not be asked, a live process has it in hand, a decision can't be settled;
 //	   of forget, log compact and log adopt: a live process owns the log, and nothing was done
@@ -24,6 +25,10 @@
 //	  notes:       id kind resource by text at
 //	  logs:        log_id transactions branches resources oldest
 //	forget:        command status log_id owner id notes
+//	doctor:        command status log_id owner findings resources
+//	  checked resources: name version identity prepared used limit clock_skew_seconds findings
+//	  findings:    severity problem hint
+//	version:       command version revision go
 //	log info:      command status log_id kind place damage copied_at original owner segments archives bytes version unsettled settled members
 //	  members:     mark name alive since expires
 //	log dump:      id outcome at settled settled_at resources
@@ -34,7 +39,7 @@
 //	log adopt:     command status log_id owner
 //	log schema:    command dialect schema
 //
-// A status is "settled", "in_doubt", "heuristic" or "damaged" (resolve, list, show, commit, rollback), "forgotten", "nothing_to_forget" or "owned" (forget), "well" or "damaged" (log info, log verify), "compacted"
+// A status is "settled", "in_doubt", "heuristic" or "damaged" (resolve, list, show, commit, rollback), "forgotten", "nothing_to_forget" or "owned" (forget), "fit" or "unfit" (doctor), "well" or "damaged" (log info, log verify), "compacted"
 // or "owned" (log compact), "adopted", "nothing_to_adopt" or "owned" (log adopt). The comments of the types tell the rest.
 package main
 
