@@ -285,7 +285,7 @@ func userOf(t *testing.T, databaseURL string) string {
 
 func grantTables(t *testing.T, e engines.Engine, admin *sql.DB, plainURL, rights string) {
 	t.Helper()
-	for _, table := range []string{"xasql_log", "xasql_decision", "xasql_resource", "xasql_member", "xasql_claim"} {
+	for _, table := range []string{"xasql_log", "xasql_decision", "xasql_resource", "xasql_member", "xasql_claim", "xasql_note"} {
 		execAll(t, admin, "grant "+rights+" on "+table+" to "+userOf(t, plainURL))
 	}
 }

@@ -11,7 +11,7 @@
 //	defer log.Close()
 //	manager, err := xa.Open(ctx, xa.Config{Log: log, Resources: resources})
 //
-// Open makes the tables (xasql_log, xasql_decision, xasql_resource, xasql_member, xasql_claim) where there are none; [Schema]
+// Open makes the tables (xasql_log, xasql_decision, xasql_resource, xasql_member, xasql_claim, xasql_note) where there are none; [Schema]
 // prints the statements for those who make tables otherwise, and who give the application no right to. The database may be a resource as
 // well, and db its pool: the log needs nothing that a prepared branch can hold. A file of SQLite can't be both.
 //

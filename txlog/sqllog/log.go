@@ -13,8 +13,8 @@ import (
 	"github.com/xasql/xasql/txlog"
 )
 
-// Log is a decision log in tables of a database. It implements [txlog.Log], [txlog.Registrar], [txlog.Shared], [txlog.Historian] and
-// [txlog.Compactor]. All methods are safe for concurrent use.
+// Log is a decision log in tables of a database. It implements [txlog.Log], [txlog.Registrar], [txlog.Shared], [txlog.Historian],
+// [txlog.Compactor] and [txlog.Notes]. All methods are safe for concurrent use.
 type Log struct {
 	dialect Dialect
 	grammar *grammar
@@ -49,6 +49,7 @@ var (
 	_ txlog.Shared    = (*Log)(nil)
 	_ txlog.Historian = (*Log)(nil)
 	_ txlog.Compactor = (*Log)(nil)
+	_ txlog.Notes     = (*Log)(nil)
 )
 
 // ID returns the log's identity: 12 random lower-case letters and digits, made when the log was created.

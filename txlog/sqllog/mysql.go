@@ -43,6 +43,15 @@ CREATE TABLE IF NOT EXISTS xasql_claim (
 	name       VARCHAR(255) NOT NULL,
 	claimed_at BIGINT NOT NULL
 ) ENGINE = InnoDB CHARACTER SET ascii COLLATE ascii_bin;
+CREATE TABLE IF NOT EXISTS xasql_note (
+	id       VARCHAR(255) NOT NULL,
+	kind     VARCHAR(20) NOT NULL,
+	resource VARCHAR(255) NOT NULL, -- empty: about the whole transaction
+	noted_by TEXT NOT NULL,
+	text     TEXT NOT NULL,
+	noted_at BIGINT NOT NULL,
+	PRIMARY KEY (id, kind, resource)
+) ENGINE = InnoDB CHARACTER SET ascii COLLATE ascii_bin;
 INSERT INTO xasql_log (singleton, version, id, made_at, barrier) VALUES (1, 1, '', 0, 0) ON DUPLICATE KEY UPDATE singleton = 1;
 `
 

@@ -130,7 +130,7 @@ func (l *Log) adopt(ctx context.Context, conn *sql.Conn) error {
 
 // tableNames are the log's tables. The first is the last to be filled.
 func tableNames() []string {
-	return []string{"xasql_log", "xasql_decision", "xasql_resource", "xasql_member", "xasql_claim"}
+	return []string{"xasql_log", "xasql_decision", "xasql_resource", "xasql_member", "xasql_claim", "xasql_note"}
 }
 
 func isTable(name string) bool { return slices.Contains(tableNames(), name) }

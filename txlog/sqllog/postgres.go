@@ -39,6 +39,15 @@ CREATE TABLE IF NOT EXISTS xasql_claim (
 	name       text NOT NULL,
 	claimed_at bigint NOT NULL
 );
+CREATE TABLE IF NOT EXISTS xasql_note (
+	id       text COLLATE "C" NOT NULL,
+	kind     text COLLATE "C" NOT NULL,
+	resource text COLLATE "C" NOT NULL, -- empty: about the whole transaction
+	noted_by text NOT NULL,
+	text     text NOT NULL,
+	noted_at bigint NOT NULL,
+	PRIMARY KEY (id, kind, resource)
+);
 INSERT INTO xasql_log (singleton, version, id, made_at) VALUES (1, 1, '', 0) ON CONFLICT DO NOTHING;
 `
 
@@ -62,7 +71,7 @@ func postgresGrammar() *grammar {
 		sessions:  2,
 		begin:     "BEGIN",
 		lock:      "SELECT version FROM xasql_log WHERE singleton = 1 FOR UPDATE",
-		keep:      "ON CONFLICT (id) DO NOTHING",
+		keep:      "ON CONFLICT DO NOTHING",
 		conflict:  "ON CONFLICT (id) DO UPDATE SET asked = xasql_decision.asked + 1 RETURNING id, outcome",
 		returns:   true,
 		tries:     1,

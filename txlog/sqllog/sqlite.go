@@ -41,6 +41,15 @@ CREATE TABLE IF NOT EXISTS xasql_claim (
 	name       TEXT NOT NULL,
 	claimed_at INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS xasql_note (
+	id       TEXT NOT NULL,
+	kind     TEXT NOT NULL,
+	resource TEXT NOT NULL, -- empty: about the whole transaction
+	noted_by TEXT NOT NULL,
+	text     TEXT NOT NULL,
+	noted_at INTEGER NOT NULL,
+	PRIMARY KEY (id, kind, resource)
+) WITHOUT ROWID;
 INSERT INTO xasql_log (singleton, version, id, made_at) VALUES (1, 1, '', 0) ON CONFLICT DO NOTHING;
 `
 
@@ -59,7 +68,7 @@ func sqliteGrammar() *grammar {
 		sessionID: "SELECT 1",
 		sessions:  1, // the file has one writer at a time anyway, and a connection to a file does not break
 		begin:     "BEGIN IMMEDIATE",
-		keep:      "ON CONFLICT (id) DO NOTHING",
+		keep:      "ON CONFLICT DO NOTHING",
 		conflict:  "ON CONFLICT (id) DO UPDATE SET asked = asked + 1 RETURNING id, outcome",
 		returns:   true,
 		atomic:    true,
