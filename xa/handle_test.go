@@ -272,8 +272,12 @@ func TestOneConnectionIsEnough(t *testing.T) {
 		if err != nil {
 			w.Error(err)
 		}
-		if n := w.m.DB("orders").Stats().InUse; n != 0 {
-			w.Errorf("%d uses of the handle did not end", n)
+		st := w.m.DB("orders").Stats()
+		if st.InUse != 0 {
+			w.Errorf("%d uses of the handle did not end", st.InUse)
+		}
+		if st.Idle == 0 {
+			w.Error("no shell is kept: database/sql's opener would make one for whoever waits")
 		}
 	})
 }
