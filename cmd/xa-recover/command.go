@@ -149,7 +149,7 @@ func (a *app) command() *cobra.Command {
 	f.DurationVar(&a.flags.timeout, "timeout", time.Minute, "limit for the whole run; log dump, verify, compact, adopt: none")
 	f.CountVarP(&a.flags.verbose, "verbose", "v", "tell more on standard error; twice: everything")
 	root.AddCommand(a.resolveCommand(), a.listCommand(), a.showCommand(), a.decideCommand(txlog.Committed), a.decideCommand(txlog.Aborted),
-		a.forgetCommand(), a.doctorCommand(), a.logCommand(), a.versionCommand())
+		a.forgetCommand(), a.doctorCommand(), a.logCommand(), a.versionCommand(), a.manCommand())
 	return root
 }
 

@@ -11,8 +11,9 @@ func (a *app) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List what is in doubt, oldest first",
-		Long: `List what is in doubt in every database, oldest first, with what resolve would do
-and why. Nothing is changed, and no permission to write the log is needed.`,
+		Long: `List what is in doubt in every database, oldest first, with what resolve would
+do and why; and what is noted until it is forgotten. Nothing is changed, and no
+permission to write the log is needed.`,
 		Args: noArguments,
 		RunE: a.action(func(ctx context.Context, _ []string) (int, error) {
 			return a.list(ctx, all)

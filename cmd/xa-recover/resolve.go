@@ -32,7 +32,8 @@ func (a *app) resolveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resolve",
 		Short: "Settle what is in doubt",
-		Long: `Settle what is in doubt: commit what the log says is committed, roll back the rest.
+		Long: `Settle what is in doubt: commit what the log says is committed, roll back the
+rest.
 
 While a live process owns the log nothing is touched: that process settles what
 is in doubt itself. Running resolve again is always right, at any time.
@@ -59,7 +60,7 @@ nobody has that log any more. list --all shows the logs by their names.`,
 	f.BoolVar(&flags.yes, "yes", false, "with --adopt: don't ask")
 	f.DurationVar(&flags.minAge, "min-age", 0, "leave branches that are younger")
 	f.DurationVar(&flags.watch, "watch", 0, "do it again after this `INTERVAL`, until a signal; one line when something changed")
-	f.BoolVarP(&flags.quiet, "quiet", "q", false, "say nothing when nothing is in doubt, and one line when something is")
+	f.BoolVarP(&flags.quiet, "quiet", "q", false, "say nothing when all is well, and one line when not")
 	f.StringVar(&flags.metrics, "metrics", "", "write the result to `FILE` for node_exporter's textfile collector")
 	f.StringVar(&flags.lock, "lock", "", "end with status 3 while another xa-recover has the lock `FILE`")
 	return cmd
@@ -112,8 +113,8 @@ func (a *app) resolveOnce(ctx context.Context, flags resolveFlags) (int, error) 
 	switch {
 	case r == nil:
 		return statusFailure, err
-	case flags.quiet && r.Status == "settled" && err == nil:
-		return statusSettled, nil
+	case flags.quiet && err == nil && r.well(flags.minAge):
+		return r.exitStatus(), nil
 	case flags.quiet && a.flags.output == "table":
 		fmt.Fprintln(a.stdout, r.line())
 		return r.exitStatus(), err

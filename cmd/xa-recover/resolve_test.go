@@ -19,6 +19,16 @@ func TestQuietSaysNothingWhenAllIsWellAndOneLineWhenNot(t *testing.T) {
 	w.wantStatus(w.run("resolve", "--quiet"), 0)
 	w.prepare(1, 12*time.Second, "berlin", "paris")
 	w.wantStatus(w.run("resolve", "--quiet"), 0)
+	w.prepare(4, 12*time.Second, "berlin")
+	w.wantStatus(w.run("resolve", "--quiet", "--min-age", "1m"), 3) // young: the application is about to finish it
+	w.wantStatus(w.run("resolve", "--quiet", "--min-age", "12s"), 0)
+	w.owned = true
+	w.prepare(5, 12*time.Second, "berlin")
+	w.wantStatus(w.run("resolve", "--quiet"), 3) // in the hands of somebody alive
+	w.prepare(5, 2*time.Minute, "berlin")
+	w.wantStatus(w.run("resolve", "--quiet"), 3) // who is slow
+	w.owned = false
+	w.wantStatus(w.run("resolve", "--quiet"), 0)
 	w.prepare(3, 12*time.Second, "berlin", "paris")
 	w.dbs["paris"].Down(true)
 	w.wantStatus(w.run("resolve", "-q"), 3)

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/xasql/xasql/recovery"
 )
 
 // watch resolves again and again, and tells in one line when something changed. The log is opened for each run alone, so that an
@@ -66,6 +69,31 @@ func (a *app) tellChange(line string, r *result) {
 		return
 	}
 	fmt.Fprintf(a.stdout, "%s %s\n", a.now().UTC().Format(time.RFC3339), line)
+}
+
+// patience is how long a transaction that somebody alive has in hand may take before a person should know.
+const patience = time.Minute
+
+// well tells that nothing is in doubt but what is just being committed, and is told to be left until minAge.
+func (r *result) well(minAge time.Duration) bool {
+	if r.Status != "settled" && r.Status != "in_doubt" || len(r.unreached()) > 0 {
+		return false
+	}
+	waits := map[string]bool{}
+	for _, b := range r.Branches {
+		if !b.live {
+			continue
+		}
+		waits[b.id] = true
+		limit := minAge
+		if b.Action == actionName(recovery.Live) {
+			limit = max(minAge, patience)
+		}
+		if b.Error != "" || b.AgeSeconds == nil || time.Duration(*b.AgeSeconds)*time.Second >= limit {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(r.Decisions, func(d decisionResult) bool { return !d.Settled && !waits[d.ID] })
 }
 
 // line is the result in one line.
