@@ -19,7 +19,7 @@ import (
 // the global transaction rollback-only, and so does one that is neither committed nor rolled back when the global transaction
 // commits. While it is open a second BeginTx in the same branch is refused, from another goroutine too: the two would share one connection, and with
 // it each other's changes and rollback. A savepoint is a statement, and may be used: ORMs nest their transactions so. An isolation level in BeginTx's options may be what
-// [TxOptions] ask for or weaker; that the local transaction only reads is not enforced.
+// [TxOptions] ask for (by default: read committed) or weaker; that the local transaction only reads is not enforced.
 //
 // Under any other context the handle is an ordinary one over the resource's pool, whose limits hold. A *sql.Conn or *sql.Tx that was
 // taken outside of a transaction, or inside another, refuses that transaction's context: nothing slips out of it unseen.

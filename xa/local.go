@@ -25,8 +25,12 @@ func (b *Branch) beginLocal(opts driver.TxOptions) (driver.Tx, error) {
 		return nil, fmt.Errorf("xa: branch %s: a local transaction is open already, begun %s: "+
 			"the two would share one connection, and each other's rollback: end it first, or use a savepoint", b.res.Name, b.local.began)
 	}
-	if want, own := sql.IsolationLevel(opts.Isolation), b.tx.opts.Isolation; want > sql.LevelReadUncommitted && want > own {
-		return nil, fmt.Errorf("xa: branch %s: isolation level %v is asked for inside of a global transaction whose level is %v: set it in TxOptions of Do or Begin", b.res.Name, want, own)
+	own := b.tx.opts.Isolation
+	if own == sql.LevelDefault { // with no engine below read committed, unless somebody has set it so
+		own = sql.LevelReadCommitted
+	}
+	if want := sql.IsolationLevel(opts.Isolation); want > max(own, sql.LevelReadUncommitted) {
+		return nil, fmt.Errorf("xa: branch %s: isolation level %v is asked for inside of a global transaction whose level is %v: set it in TxOptions of Do or Begin", b.res.Name, want, b.tx.opts.Isolation)
 	}
 	b.local = &localTx{b: b, began: at(caller())}
 	return b.local, nil

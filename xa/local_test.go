@@ -36,9 +36,13 @@ func TestLocalTransactionsOfABranch(t *testing.T) {
 		if err != nil {
 			w.Error(err)
 		}
-		for _, level := range []sql.IsolationLevel{sql.LevelReadCommitted, sql.LevelSerializable} {
-			_, err := w.m.DB("orders").BeginTx(w.within(nil), &sql.TxOptions{Isolation: level})
+		for own, asked := range map[sql.IsolationLevel]sql.IsolationLevel{
+			sql.LevelDefault: sql.LevelRepeatableRead, sql.LevelReadCommitted: sql.LevelRepeatableRead, sql.LevelRepeatableRead: sql.LevelSerializable,
+		} {
+			_, err := w.m.DB("orders").BeginTx(w.within(&xa.TxOptions{Isolation: own}), &sql.TxOptions{Isolation: asked})
 			w.refused(err, "set it in TxOptions of Do or Begin")
+		}
+		for _, level := range []sql.IsolationLevel{sql.LevelDefault, sql.LevelReadCommitted, sql.LevelSerializable} {
 			tx, err := w.m.DB("orders").BeginTx(w.within(&xa.TxOptions{Isolation: level}), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 			if err != nil {
 				w.Errorf("a level that is the same or weaker, in %v: %v", level, err)
