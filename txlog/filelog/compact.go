@@ -204,13 +204,13 @@ func (c *compaction) add(ctx context.Context, r *record) error {
 	l := c.log
 	l.mu.Lock()
 	e, known := l.index.decisions[r.id]
-	identity := l.index.identities[r.id]
+	stands := r.kind == kindRegister && r.resources[0] == l.index.identities[r.id] || r.kind == kindNote && l.index.holdsNote(r.note())
 	err := c.stopped(ctx)
 	l.mu.Unlock()
 	switch {
 	case err != nil:
 		return err
-	case r.kind == kindRegister && r.resources[0] == identity:
+	case stands:
 		c.keep(*r)
 	case r.kind != kindCommit && r.kind != kindAbort, !known, uint64(e.segment) > c.seq:
 		// Settling is told by the index; what is not known there, or decided anew since, was dropped before.

@@ -1,12 +1,14 @@
 package filelog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -21,7 +23,8 @@ type told struct {
 	unknown    map[string]bool
 	settled    map[string]bool
 	identities map[string]string
-	maybe      map[string]string // Register that failed
+	maybe      map[string]string   // Register that failed
+	notes      map[string][]string // what may be noted on an ID, "" for nothing: more than one where Note or Forget failed
 
 	retention time.Duration
 	now       time.Time
@@ -31,7 +34,7 @@ type told struct {
 
 func newTold(retention time.Duration) *told {
 	return &told{outcome: map[string]txlog.Outcome{}, never: map[string]bool{}, unknown: map[string]bool{}, settled: map[string]bool{},
-		identities: map[string]string{}, maybe: map[string]string{}, retention: retention, now: goldenTime(0), settledAt: map[string]time.Time{}}
+		identities: map[string]string{}, maybe: map[string]string{}, notes: map[string][]string{}, retention: retention, now: goldenTime(0), settledAt: map[string]time.Time{}}
 }
 
 // open opens a log that begins a new segment every few decisions, and compacts in the caller's goroutine.
@@ -72,6 +75,57 @@ func (w *told) settle(l *Log, id string) {
 	}
 }
 
+// note notes the text on the ID, which tells where it was noted before.
+func (w *told) note(l *Log, id, text string) {
+	err := l.Note(context.Background(), txlog.Note{ID: id, Kind: txlog.Heuristic, Resource: "orders", By: "test", Text: text})
+	w.mayHave(id, err, func(known string) string { return cmp.Or(known, text) })
+}
+
+func (w *told) forget(l *Log, id string) {
+	err := l.Forget(context.Background(), id)
+	w.mayHave(id, err, func(string) string { return "" })
+}
+
+// mayHave changes what may be noted on the ID; after an error it may also be as before.
+func (w *told) mayHave(id string, err error, change func(string) string) {
+	before := w.notes[id]
+	if before == nil {
+		before = []string{""}
+	}
+	var after []string
+	for _, text := range before {
+		after = append(after, change(text))
+	}
+	if err != nil {
+		after = append(after, before...)
+	}
+	slices.Sort(after)
+	w.notes[id] = slices.Compact(after)
+}
+
+// checkNotes expects what may be noted, and learns what is.
+func (w *told) checkNotes(t *testing.T, l *Log) {
+	t.Helper()
+	got := map[string]string{}
+	for n, err := range l.Noted(context.Background(), "") {
+		if _, twice := got[n.ID]; err != nil || twice || n.Kind != txlog.Heuristic || n.Resource != "orders" || n.By != "test" || n.At.IsZero() {
+			t.Fatalf("noted is %+v, %v; twice: %v", n, err, twice)
+		}
+		got[n.ID] = n.Text
+	}
+	for id := range got {
+		if w.notes[id] == nil {
+			t.Fatalf("noted on %s is %q, which nobody did", id, got[id])
+		}
+	}
+	for id, may := range w.notes {
+		if !slices.Contains(may, got[id]) {
+			t.Fatalf("noted on %s is %q; told one of %q", id, got[id], may)
+		}
+		w.notes[id] = []string{got[id]}
+	}
+}
+
 // ask asks for a decision that was made, by Lookup and by deciding it again. It is told the truth, or an error.
 func (w *told) ask(l *Log, id string) {
 	want, ok := w.outcome[id]
@@ -107,6 +161,16 @@ func (w *told) work(l *Log, prefix string, n int) {
 		}
 		if i%3 == 0 {
 			w.ask(l, fmt.Sprintf("%s-%03d", prefix, i/2))
+		}
+		switch i % 30 {
+		case 1, 4, 16:
+			w.note(l, id, "first")
+		case 2, 17:
+			w.note(l, fmt.Sprintf("%s-%03d", prefix, i-1), "again")
+		case 5:
+			w.forget(l, fmt.Sprintf("%s-%03d", prefix, i-4))
+			w.forget(l, fmt.Sprintf("%s-%03d", prefix, i-1))
+			w.note(l, fmt.Sprintf("%s-%03d", prefix, i-4), "anew")
 		}
 		if i%20 == 5 {
 			name, identity := fmt.Sprint("db", i%40), prefix+id
@@ -174,6 +238,7 @@ func (w *told) check(t *testing.T, l *Log) {
 		}
 		delete(w.unknown, id)
 	}
+	w.checkNotes(t, l)
 	for name, want := range w.identities {
 		got, err := l.Registered(ctx, name)
 		if err != nil || got != want && (got != w.maybe[name] || got == "") {

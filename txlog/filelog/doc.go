@@ -26,7 +26,7 @@
 //
 // # Size
 //
-// In memory are the unsettled decisions (about 250 bytes each) and those settled since the last compaction, which comes with each
+// In memory are the notes, the unsettled decisions (about 250 bytes each), and those settled since the last compaction, which comes with each
 // segment of 16 MiB, or when the log has doubled. Open reads these, and the headers of the archives, of which there are some dozens. Until its retention
 // is over a settled decision stands in an archive. A new ID above all that are archived, as those of xa are, which begin with the time, is
 // decided without reading. Any other is looked for in the archives whose range it lies in, by some twenty reads of 4 KiB in each.

@@ -40,6 +40,8 @@ const (
 	kindSeal                     // the segment ends here; the next one exists
 	kindArchive                  // the archive of this name is in force; see archive.record
 	kindPlace                    // the directory that the log is in; see residence
+	kindNote                     // somebody has something to say of ID; see record.note
+	kindForget                   // the notes on ID are dropped
 )
 
 // record is one entry of the log.
@@ -220,7 +222,7 @@ func (s seeder) decodeRecord(b []byte, offset int64, str func([]byte) string) (r
 	rest := b[21:]
 	id, rest, ok := cutString(rest)
 	count, w := binary.Uvarint(rest)
-	if !ok || w <= 0 || count > uint64(len(rest)) || r.kind < kindCommit || r.kind > kindPlace {
+	if !ok || w <= 0 || count > uint64(len(rest)) || r.kind < kindCommit || r.kind > kindForget {
 		return r, int(n), errMalformed
 	}
 	rest = rest[w:]
@@ -235,7 +237,7 @@ func (s seeder) decodeRecord(b []byte, offset int64, str func([]byte) string) (r
 		}
 		r.resources[i] = str(name)
 	}
-	if len(rest) != 0 || r.kind == kindRegister && count != 1 {
+	if len(rest) != 0 || r.kind == kindRegister && count != 1 || r.malformedNote() {
 		return r, int(n), errMalformed
 	}
 	return r, int(n), nil

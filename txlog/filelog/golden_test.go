@@ -51,6 +51,7 @@ type defect struct {
 	name    string
 	make    func(map[string][]byte)
 	open    []string // the unsettled decisions
+	notes   []string // what is noted: ID, kind, resource, author, text, and the second of its time
 	missing []string // IDs of which nothing may be known: Undecided, or on a corrupt log ErrCorrupt
 	unread  []string // IDs of which nothing can be known although the log opens: ErrCorrupt
 	warned  bool     // a tail is cut
@@ -119,7 +120,31 @@ func defects() []defect {
 				[]record{{kindRegister, "orders", []string{"pg-7301/shop"}, goldenTime(1)}, {kindCommit, "t1", nil, goldenTime(2)},
 					{kind: kindSettle, id: "t1", at: goldenTime(3)}, {kindCommit, "t2", []string{"orders"}, goldenTime(3)}, {kind: kindSeal, at: goldenTime(9)}})
 		}, open: all},
+		{name: "notes", make: goldenNotes, open: all, notes: []string{
+			"t2 committed by hand  alice both databases were restored 2", "t0 heuristic orders xa-recover pg: branch is gone 4", "t2 heuristic ledger alice – 5"}},
 	}, archiveDefects()...)
+}
+
+// goldenNotes is a log after a compaction, in which some notes came before and some after. The first of a kind stands until they are forgotten.
+func goldenNotes(m map[string][]byte) {
+	delete(m, segmentName(1))
+	note := func(id string, k txlog.NoteKind, resource, by, text string, s int) record {
+		return record{kindNote, id, []string{string([]byte{byte(k)}), resource, by, text}, goldenTime(s)}
+	}
+	m[segmentName(2)] = goldenSegment(goldenID, 2, true,
+		[]record{{kindRegister, "orders", []string{"pg-7301/shop"}, goldenTime(1)}, {kindCommit, "t1", []string{"orders"}, goldenTime(2)},
+			{kind: kindSettle, id: "t1", at: goldenTime(3)}, note("t2", txlog.CommittedByHand, "", "alice", "both databases were restored", 2),
+			{kindCommit, "t2", []string{"orders"}, goldenTime(3)}, note("t3", txlog.AbortedByHand, "", "bob", "a mistake", 3), {kind: kindSeal, at: goldenTime(9)}})
+	b := m[segmentName(3)]
+	for _, records := range [][]record{
+		{note("t0", txlog.Heuristic, "orders", "xa-recover", "pg: branch is gone", 4), note("t2", txlog.Heuristic, "ledger", "alice", "–", 5)},
+		{{kind: kindForget, id: "t3", at: goldenTime(6)}, note("t2", txlog.CommittedByHand, "", "bob", "once more", 6)},
+		{{kind: kindForget, id: "never noted", at: goldenTime(7)}},
+		nil,
+	} {
+		b = newSeeder(goldenID, 3).appendBatch(b, int64(len(b)), records)
+	}
+	m[segmentName(3)] = b
 }
 
 // goldenArchive composes an archive.
@@ -321,6 +346,15 @@ func checkDecisions(t *testing.T, d defect, l *Log) {
 		if o, err := l.Lookup(t.Context(), id); !slices.Contains(d.missing, id) && !slices.Contains(d.unread, id) && (o != want || err != nil) {
 			t.Errorf("Lookup(%q) = %s, %v, want %s", id, o, err, want)
 		}
+	}
+	var notes []string
+	for n, err := range l.Noted(t.Context(), "") {
+		if end = err; err == nil {
+			notes = append(notes, fmt.Sprintf("%s %s %s %s %s %d", n.ID, n.Kind, n.Resource, n.By, n.Text, n.At.Second()))
+		}
+	}
+	if !slices.Equal(notes, d.notes) || errors.Is(end, txlog.ErrCorrupt) != corrupt {
+		t.Errorf("noted are %q, then %v; want %q", notes, end, d.notes)
 	}
 	if identity, err := l.Registered(t.Context(), "orders"); identity != "pg-7301/shop" && !slices.Contains(d.missing, "t1") {
 		t.Errorf("Registered = %q, %v", identity, err)

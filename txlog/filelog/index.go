@@ -8,14 +8,15 @@ import (
 	"github.com/xasql/xasql/txlog"
 )
 
-// index is what the log knows, in memory: the unsettled decisions, and those settled since the last compaction. It holds only what
-// is on the disk, but for settling.
+// index is what the log knows, in memory: the unsettled decisions, those settled since the last compaction, registrations and notes. It
+// holds only what is on the disk, but for settling.
 type index struct {
 	decisions   map[string]entry
 	identities  map[string]string
-	residence   *residence // nil where none is noted
-	first, last *unsettled // in the order of deciding
-	open        int        // how many are unsettled
+	notes       map[string][]txlog.Note // by ID, in the order of noting
+	residence   *residence              // nil where none is noted
+	first, last *unsettled              // in the order of deciding
+	open        int                     // how many are unsettled
 	names       nameLists
 	spare       *unsettled // to be used again, linked by next
 }
@@ -40,7 +41,7 @@ type unsettled struct {
 }
 
 func newIndex() *index {
-	return &index{decisions: map[string]entry{}, identities: map[string]string{}}
+	return &index{decisions: map[string]entry{}, identities: map[string]string{}, notes: map[string][]txlog.Note{}}
 }
 
 // apply notes a record that was read from, or written to, the segment. A decision that contradicts an
@@ -63,6 +64,10 @@ func (x *index) apply(r *record, segment uint64) error {
 		x.settle(r.id, r.at)
 	case kindRegister:
 		x.identities[r.id] = r.resources[0]
+	case kindNote:
+		x.keepNote(r.note())
+	case kindForget:
+		delete(x.notes, r.id)
 	case kindPlace:
 		found, err := parseResidence(r)
 		if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/xasql/xasql/txlog"
 )
 
-// Log is a decision log in a directory of its own. It implements [txlog.Log], [txlog.Registrar], [txlog.Historian] and
-// [txlog.Compactor]. All methods are safe for concurrent use.
+// Log is a decision log in a directory of its own. It implements [txlog.Log], [txlog.Registrar], [txlog.Historian],
+// [txlog.Compactor] and [txlog.Notes]. All methods are safe for concurrent use.
 type Log struct {
 	dir      string
 	opts     Options
@@ -23,7 +23,7 @@ type Log struct {
 	damage   error // of a log that was opened to be read
 	lock     io.Closer
 
-	calls  sync.WaitGroup // Decide, Register and Compact that are under way
+	calls  sync.WaitGroup // Decide, Register, Note, Forget and Compact that are under way
 	beside sync.WaitGroup // the compaction that runs beside the log
 
 	mu        sync.Mutex // guards what follows
@@ -54,6 +54,7 @@ var (
 	_ txlog.Registrar = (*Log)(nil)
 	_ txlog.Historian = (*Log)(nil)
 	_ txlog.Compactor = (*Log)(nil)
+	_ txlog.Notes     = (*Log)(nil)
 )
 
 func newLog(dir string, opts Options) *Log {
@@ -296,11 +297,19 @@ func (l *Log) register(ctx context.Context, resource, identity string) error {
 	if err := r.check(); err != nil {
 		return err
 	}
+	return l.add(ctx, r, func(x *index) bool {
+		known, ok := x.identities[resource]
+		return ok && known == identity
+	})
+}
+
+// add writes a record that is no decision, unless what it tells stands already.
+func (l *Log) add(ctx context.Context, r record, stands func(*index) bool) error {
 	l.mu.Lock()
 	err := l.refusal()
-	switch known, ok := l.index.identities[resource]; {
+	switch {
 	case err != nil:
-	case ok && known == identity && l.latched == nil:
+	case l.latched == nil && stands(l.index): // a latched log can't tell: what failed may have got to the disk
 		l.mu.Unlock()
 		return nil
 	case ctx.Err() != nil:
@@ -314,6 +323,10 @@ func (l *Log) register(ctx context.Context, resource, identity string) error {
 	}
 	l.calls.Add(1)
 	defer l.calls.Done()
+	if r.at.IsZero() {
+		r.at = l.opts.now()
+	}
+	r.at = r.at.Round(0).UTC() // as it will be read
 	b := l.next
 	b.records = append(b.records, r)
 	return l.commit(b) // unlocks
