@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -113,6 +115,8 @@ func (a *app) resolveOnce(ctx context.Context, flags resolveFlags) (int, error) 
 	switch {
 	case r == nil:
 		return statusFailure, err
+	case errors.Is(err, errUsage):
+		return statusUsage, err
 	case flags.quiet && err == nil && r.well(flags.minAge):
 		return r.exitStatus(), nil
 	case flags.quiet && a.flags.output == "table":
@@ -144,6 +148,9 @@ func (a *app) resolve(ctx context.Context, flags resolveFlags) (*result, error) 
 			return nil, usagef("--rebind: no resource is named %q, only %s", name, strings.Join(names(s), ", "))
 		}
 	}
+	if slices.Contains(flags.adopt, s.log.ID()) {
+		return nil, usagef("--adopt: %s is the log at hand: it is not lost", s.log.ID())
+	}
 	s.resolver.Rebind, s.resolver.Adopted = flags.rebind, flags.adopt
 	if flags.minAge > 0 {
 		s.resolver.Before = a.now().Add(-flags.minAge)
@@ -160,7 +167,25 @@ func (a *app) resolve(ctx context.Context, flags resolveFlags) (*result, error) 
 	if err != nil && len(report.Resources) == 0 {
 		return nil, err
 	}
-	return newResult("resolve", report, s, a.now()), err
+	r := newResult("resolve", report, s, a.now())
+	return r, cmp.Or(err, r.recognizeLogs(flags.adopt, report, a.now()))
+}
+
+// recognizeLogs returns an error that is errUsage where an adopted log has no branch, and looks like a slip for one that has.
+func (r *result) recognizeLogs(adopt []string, report recovery.Report, now time.Time) error {
+	for _, log := range adopt {
+		var others []string
+		all := &result{}
+		all.addForeign(report, now)
+		for _, l := range all.Logs {
+			others = append(others, l.LogID)
+		}
+		has := slices.ContainsFunc(r.Branches, func(b branchResult) bool { return txid.Belongs(b.id, log) })
+		if near := nearestOf(log, others); near != "" && !has {
+			return usagef("--adopt: no database holds a branch of log %q: did you mean %s?", log, near)
+		}
+	}
+	return nil
 }
 
 func names(s *session) []string {

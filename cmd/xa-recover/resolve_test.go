@@ -150,6 +150,8 @@ func TestLostLogIsAdoptedAsFarAsIsProven(t *testing.T) {
 	w.wantStatus(w.run("commit", lost(2), "--why", "paid", "--yes"), 1)
 	w.wantStatus(w.run("resolve", "--adopt", "otherlog", "--dry-run"), 3)
 	w.wantStatus(w.run("resolve", "--adopt", "otherlog"), 2)
+	w.wantStatus(w.run("resolve", "--adopt", "otherlgo", "--yes"), 2)
+	w.wantStatus(w.run("resolve", "--adopt", w.logID(), "--dry-run"), 2)
 	w.stdin = "yes\n"
 	w.wantStatus(w.run("resolve", "--adopt", "otherlog"), 3)
 	w.wantStatus(w.run("rollback", lost(2), "--why", "the customer says so", "--adopt"), 0)
