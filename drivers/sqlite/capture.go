@@ -60,6 +60,9 @@ func (t *table) captureTriggers(n int, lookUp bool) (all []trigger) {
 		all = t.shadowTriggers(name)
 	} else if t.triggers {
 		all = append(all, trigger{name("insert"), "AFTER INSERT", "SELECT " + t.note("NEW.") + ";"})
+		if t.lateKey() {
+			all = append(all, trigger{name("update"), "AFTER UPDATE", "SELECT " + t.note("NEW.") + ";"})
+		}
 	}
 	if lookUp && len(t.unique) > 0 {
 		var b strings.Builder
@@ -80,8 +83,28 @@ func (t *table) note(rows ...string) string {
 		if t.Rowid != "" {
 			return row + quote(t.Rowid)
 		}
-		return t.key(row)
+		return list(t.Key, func(k keyColumn) string {
+			if dflt := t.defaultOf(k.Name); row == "NEW." && dflt != "" {
+				return fmt.Sprintf("coalesce(NEW.%s, (%s\n))", quote(k.Name), dflt) // what REPLACE will put for NULL
+			}
+			return row + quote(k.Name)
+		})
 	}))
+}
+
+// defaultOf returns what REPLACE puts for NULL in a column, "" where it puts nothing.
+func (t *table) defaultOf(name string) string {
+	for _, c := range t.all {
+		if c.name == name && !c.generated {
+			return c.dflt
+		}
+	}
+	return ""
+}
+
+// lateKey reports whether REPLACE may give a row a key that is not known before, since the default is evaluated again.
+func (t *table) lateKey() bool {
+	return slices.ContainsFunc(t.Key, func(k keyColumn) bool { return t.defaultOf(k.Name) != "" })
 }
 
 // conflict is the condition for a stored row to have NEW's terms in a unique index: the row that REPLACE would delete.

@@ -20,6 +20,8 @@ func features() []scenario {
 			[]string{`UPDATE t SET a = 'A' WHERE a = 'a'`, `UPDATE t SET b = 1.0 WHERE b = 1`, `DELETE FROM t WHERE a = 'B'`, `INSERT OR REPLACE INTO t VALUES ('C', 3, 'new'), ('d', x'00', NULL)`, `UPDATE t SET b = b + 10 WHERE a = 'c'`}},
 		{"a key's own collation", "", []string{`CREATE TABLE t(a TEXT, v, PRIMARY KEY(a COLLATE NOCASE)) WITHOUT ROWID`, `INSERT INTO t VALUES ('a', 1), ('b', 2)`},
 			[]string{`REPLACE INTO t VALUES ('A', 3)`, `UPDATE t SET a = 'B' WHERE a = 'b'`}},
+		{"a key that REPLACE puts", "", []string{`CREATE TABLE t(id TEXT, k NOT NULL ON CONFLICT REPLACE DEFAULT 4, v, PRIMARY KEY(id, k)) WITHOUT ROWID`, `INSERT INTO t VALUES ('a', 1, 1), ('b', 2, 2), ('c', 4, 3)`},
+			[]string{`UPDATE t SET k = NULL WHERE id = 'a'`, `UPDATE t SET id = 'c', k = NULL WHERE id = 'b'`, `INSERT INTO t VALUES ('d', NULL, 5)`, `UPDATE OR REPLACE t SET id = 'c', k = NULL WHERE id = 'd'`}},
 		{"a key touched in two spellings", "", []string{`CREATE TABLE t(a TEXT COLLATE NOCASE PRIMARY KEY, v) WITHOUT ROWID`, `INSERT INTO t VALUES ('a', 1), ('k', 0)`},
 			[]string{`UPDATE t SET a = 'A'`, `UPDATE t SET a = lower(a)`, `UPDATE t SET v = 5 WHERE a = 'K'`}},
 		{"autoincrement", "", []string{`CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, v)`, `CREATE TABLE u(id INTEGER PRIMARY KEY AUTOINCREMENT, v)`, `INSERT INTO t(v) VALUES (1), (2)`},

@@ -53,6 +53,9 @@ func (sc *schema) fencesOf(t *table) []fence {
 		make("update", "BEFORE UPDATE", "OLD.", "NEW."),
 		make("delete", "BEFORE DELETE", "OLD."),
 	}
+	if t.lateKey() {
+		all = append(all, make("after_update", "AFTER UPDATE", "NEW."))
+	}
 	if sc.triggers {
 		all = append(all, make("before_insert", "BEFORE INSERT", "NEW."))
 	}

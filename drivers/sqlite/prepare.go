@@ -154,7 +154,11 @@ func (b *branch) captured() []*table {
 // rehearse does what Commit will make durable, in a transaction that stays open. What fails here would fail at Commit: then the record
 // is removed, and the vote is no.
 func (b *branch) rehearse(ctx context.Context, s session, rec record) (drivers.Vote, error) {
-	if err := s.lock(ctx, b.set.timeout); err != nil {
+	err := ctx.Err()
+	if err == nil {
+		err = s.lock(ctx, b.set.timeout)
+	}
+	if err != nil {
 		// The lock could not be kept, and somebody else has it. The record and the fence do without.
 		return drivers.VotePrepared, s.guard(guardSealed)
 	}

@@ -173,11 +173,10 @@ func (s session) withPatience(ctx context.Context, timeout int64, f func() error
 	s.busyTimeout(0)
 	defer s.busyTimeout(timeout)
 	var busy error
+	// It asks once also when ctx has ended by then: a process that did not get to run proves nothing of the file.
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		if err := ctx.Err(); err != nil && busy != nil {
 			return fmt.Errorf("waiting for the file: %w (%w)", err, busy)
-		} else if err != nil {
-			return err
 		}
 		for range triesInARow {
 			if busy = f(); !isBusy(busy) {
