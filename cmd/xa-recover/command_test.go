@@ -31,22 +31,23 @@ var now = time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
 
 // world is a log and two databases in memory, at the URLs mem:log, mem:berlin and mem:paris.
 type world struct {
-	t       *testing.T
-	log     *logtest.Memory
-	logID   func() string                      // of the log that IDs are made under: this one, or one in files
-	other   func(read bool) (txlog.Log, error) // opens the log at mem:other
-	logErr  error
-	owned   bool
-	dbs     map[string]*memdb.DB
-	env     map[string]string
-	dir     string             // of a log in files, if there is one; written as /var/lib/shop/xalog
-	made    bool               // the log in files was made by this test: sizes and offsets differ in each run
-	opts    connect.LogOptions // with which a log was opened to be written
-	stdin   string             // what the person at the terminal types; "": nobody is there
-	app     *app               // of the command that runs
-	onOpen  func()             // called before a log is opened
-	proven  map[string]bool    // what paris proves of transactions: committed, or not
-	session strings.Builder    // what was typed and answered
+	t        *testing.T
+	log      *logtest.Memory
+	logID    func() string                      // of the log that IDs are made under: this one, or one in files
+	other    func(read bool) (txlog.Log, error) // opens the log at mem:other
+	logErr   error
+	owned    bool
+	dbs      map[string]*memdb.DB
+	env      map[string]string
+	dir      string             // of a log in files, if there is one; written as /var/lib/shop/xalog
+	made     bool               // the log in files was made by this test: sizes and offsets differ in each run
+	opts     connect.LogOptions // with which a log was opened to be written
+	stdin    string             // what the person at the terminal types; "": nobody is there
+	blocking bool
+	app      *app            // of the command that runs
+	onOpen   func()          // called before a log is opened
+	proven   map[string]bool // what paris proves of transactions: committed, or not
+	session  strings.Builder // what was typed and answered
 }
 
 func newWorld(t *testing.T) *world {
@@ -187,6 +188,9 @@ func (w *world) resource(name, url string) (drivers.Resource, error) {
 		return w.app.openResource(name, url)
 	}
 	res := drivers.Resource{Name: name, DB: db.Pool(), Driver: db.Driver()}
+	if w.blocking {
+		res.Driver = blocking{res.Driver}
+	}
 	if w.proven != nil && name == "paris" {
 		res.Driver = proving{res.Driver, w.proven}
 	}

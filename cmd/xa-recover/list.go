@@ -34,5 +34,6 @@ func (a *app) list(ctx context.Context, all bool) (int, error) {
 	if all {
 		r.addForeign(report, a.now())
 	}
+	r.addBlocking(ctx, s.resources)
 	return a.tell(r, err)
 }

@@ -62,6 +62,11 @@ type branchResult struct {
 	Holder     string    `json:"holder,omitempty"` // the living member of a shared log that has it in hand
 	Held       bool      `json:"held"`             // a live session still holds it
 
+	// What it stands in the way of, in list and show, where the database tells.
+	Locks   int   `json:"locks,omitempty"`    // that it holds
+	Waiting int   `json:"waiting,omitempty"`  // sessions that wait for them
+	XminAge int64 `json:"xmin_age,omitempty"` // transactions by which it holds back the clean-up of old rows
+
 	id   string // of the global transaction
 	live bool   // still in doubt after this run
 }

@@ -116,6 +116,7 @@ func (a *app) show(ctx context.Context, id string) (int, error) {
 	if err != nil {
 		return r.exitStatus(), err
 	}
+	r.addBlocking(ctx, s.resources)
 	return a.tell(r, s.damage)
 }
 

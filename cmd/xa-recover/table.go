@@ -61,7 +61,7 @@ func (r *result) writeBranches(w io.Writer, foreign bool) {
 	for _, b := range r.Branches {
 		switch isForeign := b.Action == actionName(recovery.Foreign); {
 		case isForeign && foreign:
-			t.row("", b.Resource, b.age(), orDash(b.Owner), b.Reason, b.name())
+			t.row(b.blocking(), b.Resource, b.age(), orDash(b.Owner), b.Reason, b.name())
 		case !isForeign && !foreign:
 			t.row(r.why(b), b.Resource, b.age(), b.Decision, r.action(b), b.name())
 		}
@@ -245,13 +245,17 @@ func (r *result) action(b branchResult) string {
 
 // why is the reason, with the answer that is behind it. That of all branches of a live owner stands at the end.
 func (r *result) why(b branchResult) string {
+	why := b.Reason + b.Error
 	switch {
 	case b.Action == actionName(recovery.Live) && r.Owner != "":
-		return ""
+		why = ""
 	case b.Reason != "" && b.Error != "":
-		return b.Reason + ": " + b.Error
+		why = b.Reason + ": " + b.Error
 	}
-	return b.Reason + b.Error
+	if blocks := b.blocking(); blocks != "" {
+		return strings.TrimPrefix(why+"; "+blocks, "; ")
+	}
+	return why
 }
 
 func (b branchResult) age() string {

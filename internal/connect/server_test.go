@@ -133,3 +133,35 @@ func TestSilentServerIsReportedInTime(t *testing.T) {
 		res.DB.Close()
 	}
 }
+
+func TestGivenPasswordIsWeakerThanURLAndEnvironment(t *testing.T) {
+	who := account{"orders", "given"}
+	password := func(url string) [2]string {
+		t.Helper()
+		u, err := parseServer("mysql" + url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		my, err := mysqlConfig(who, u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pg, err := postgresConfig(who, "postgres"+url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return [2]string{my.Passwd, pg.Password}
+	}
+	t.Setenv("MYSQL_PWD", "client")
+	t.Setenv("PGPASSWORD", "client")
+	if got := password("://u@h/d"); got != [2]string{"given", "given"} {
+		t.Errorf("given: got %q", got)
+	}
+	t.Setenv("XA_ORDERS_PASSWORD", "environment")
+	if got := password("://u@h/d"); got != [2]string{"environment", "environment"} {
+		t.Errorf("environment: got %q", got)
+	}
+	if got := password("://u:url@h/d"); got != [2]string{"url", "url"} {
+		t.Errorf("URL: got %q", got)
+	}
+}
