@@ -27,8 +27,8 @@
 //
 // # What it adds to a file
 //
-// The tables _xa_identity, _xa_prepared, _xa_redo and _xa_outcome, and the fence's triggers: three a table, and a fourth where the
-// application has triggers of its own. Names that begin with _xa_ are reserved. [Remove] takes all of it out again.
+// The tables _xa_identity, _xa_prepared, _xa_redo and _xa_outcome, and the fence's triggers: three a table, one more where the
+// application has triggers of its own, and one where a key without rowid has a default. Names that begin with _xa_ are reserved. [Remove] takes all of it out again.
 //
 // To plain writers a trigger costs about 0.3 µs a row, and some µs a statement. A branch of one row costs about 35 µs of
 // processor time more than a plain transaction when it is committed in one phase, and about 200 µs and a second sync in two, however many tables
