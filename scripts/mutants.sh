@@ -38,7 +38,7 @@ for patch in "${patches[@]}"; do
 	read -ra args <<<"$(field Test "$patch")"
 	n=$((n + 1))
 	printf '%2d/%d %-4s %-42s ' "$n" "${#patches[@]}" "$rule" "$name"
-	if ! git apply "$patch" 2>"$copy/out.txt"; then
+	if ! git apply -C1 "$patch" 2>"$copy/out.txt"; then
 		by="DOES NOT APPLY: $(head -1 "$copy/out.txt")"
 		broken+=("$name")
 	elif ! go test -run '^$' "${args[0]}" >"$copy/out.txt" 2>&1; then
@@ -51,7 +51,7 @@ for patch in "${patches[@]}"; do
 	else
 		by=$(first "$copy/out.txt")
 	fi
-	git apply -R "$patch" 2>/dev/null || true
+	git apply -C1 -R "$patch" 2>/dev/null || true
 	echo "$by"
 	table+="$rule"$'\t'"$(field Break "$patch")"$'\t'"$by"$'\n'
 done
