@@ -6,7 +6,7 @@
 //		logtest.Run(t, func(t logtest.TB) logtest.Harness { ... })
 //	}
 //
-// Where the log is [txlog.Shared] there is one for each rule of that, too. [KillTest] kills processes that decide, and [Benchmark]
+// Where the log is [txlog.Shared] or [txlog.Notes] there is one for each rule of that, too. [KillTest] kills processes that decide, and [Benchmark]
 // measures.
 //
 // [Memory] keeps the rules, tells every operation as a line of text, and fails on request: the tests of

@@ -13,7 +13,7 @@ import (
 )
 
 func rules() []rule {
-	return slices.Concat(logRules(), sharedRules())
+	return slices.Concat(logRules(), sharedRules(), noteRules())
 }
 
 func logRules() []rule {

@@ -61,7 +61,7 @@ func (h Harness) eventually(t TB, what string, ok func() bool) {
 	}
 }
 
-// rule is one rule of txlog.Log or txlog.Shared and its case.
+// rule is one rule of txlog.Log, txlog.Shared or txlog.Notes and its case.
 type rule struct {
 	number string
 	text   string // as in the contract's comment: a test compares them
@@ -69,8 +69,8 @@ type rule struct {
 	run    func(t TB, h Harness, another func() Harness)
 }
 
-// Run runs the case of each rule of [txlog.Log], and of each of [txlog.Shared] where the log is one, as a subtest with a harness of its own. A case that fails prints
-// its rule.
+// Run runs the case of each rule of [txlog.Log], and of each of [txlog.Shared] and [txlog.Notes] where the log is one, as a subtest with a harness of its
+// own. A case that fails prints its rule; one of an interface that the log does not implement is skipped, and tells so.
 func Run(t *testing.T, newHarness func(t TB) Harness) {
 	for _, r := range rules() {
 		t.Run(r.number, func(t *testing.T) {
@@ -93,6 +93,10 @@ func runRule(t TB, r rule, newHarness func(t TB) Harness) (gap string) {
 	if _, shared := h.Log.(txlog.Shared); !shared && strings.HasPrefix(r.number, "S") {
 		_ = h.Log.Close()
 		return "not a shared log"
+	}
+	if _, notes := h.Log.(txlog.Notes); !notes && strings.HasPrefix(r.number, "N") {
+		_ = h.Log.Close()
+		return "not a log that keeps notes"
 	}
 	if r.lacks != nil {
 		if lacks := r.lacks(h); lacks != "" {

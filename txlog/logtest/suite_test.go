@@ -16,15 +16,15 @@ import (
 	"github.com/xasql/xasql/txlog"
 )
 
-// TestEveryRuleHasItsCase compares the suite with the comments of txlog.Log and txlog.Shared.
+// TestEveryRuleHasItsCase compares the suite with the comments of txlog.Log, txlog.Shared and txlog.Notes.
 func TestEveryRuleHasItsCase(t *testing.T) {
 	want := map[string]string{}
-	comments := typeComment(t, "../txlog.go", "Log") + typeComment(t, "../shared.go", "Shared")
-	for _, m := range regexp.MustCompile(`(?m)^\t([LS]\d+)\s+(.*(?:\n\t .*)*)`).FindAllStringSubmatch(comments, -1) {
+	comments := typeComment(t, "../txlog.go", "Log") + typeComment(t, "../shared.go", "Shared") + typeComment(t, "../notes.go", "Notes")
+	for _, m := range regexp.MustCompile(`(?m)^\t([LSN]\d+)\s+(.*(?:\n\t .*)*)`).FindAllStringSubmatch(comments, -1) {
 		want[m[1]] = strings.Join(strings.Fields(m[2]), " ")
 	}
-	if len(want) < 17 {
-		t.Fatalf("found %d rules in the comments of txlog.Log and txlog.Shared", len(want))
+	if len(want) < 22 {
+		t.Fatalf("found %d rules in the comments of txlog.Log, txlog.Shared and txlog.Notes", len(want))
 	}
 	got := map[string]string{}
 	for _, r := range rules() {
@@ -91,6 +91,9 @@ type altered struct {
 	list   func(context.Context) iter.Seq2[txlog.Decision, error]
 	id     func() string
 	close  func() error
+	note   func(context.Context, txlog.Note) error
+	noted  func(context.Context, string) iter.Seq2[txlog.Note, error]
+	forget func(context.Context, string) error
 }
 
 func (a altered) Decide(ctx context.Context, d txlog.Decision) (txlog.Outcome, error) {
@@ -400,8 +403,10 @@ func (m *Memory) isClosed() bool {
 
 func TestEachBrokenLogIsCaughtByItsOwnCase(t *testing.T) {
 	broken := brokenLogs()
-	for number, more := range brokenSharedLogs() {
-		broken[number] = append(broken[number], more...)
+	for _, others := range []map[string][]func() Harness{brokenSharedLogs(), brokenNoteLogs()} {
+		for number, more := range others {
+			broken[number] = append(broken[number], more...)
+		}
 	}
 	for _, own := range rules() {
 		if len(broken[own.number]) == 0 {
