@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -119,6 +120,42 @@ func TestAContextThatEndedKeepsAndForgetsNothing(t *testing.T) {
 		}
 	}
 	wantNoted(t, l, "", "kept")
+}
+
+func TestOfNotesThatShareASyncTheFirstIsKept(t *testing.T) {
+	g, l := openGated(t, Options{})
+	var wg sync.WaitGroup
+	wg.Go(func() { mustDecide(t, l, "first") })
+	<-g.entered
+	for i := range 3 {
+		wg.Go(func() {
+			mustNote(t, l, txlog.Note{ID: "t1", Kind: txlog.Heuristic, Resource: "orders", Text: fmt.Sprint("note ", i)})
+		})
+	}
+	first := ""
+	for waiting := 0; waiting < 3; {
+		l.mu.Lock()
+		if waiting = len(l.next.records); waiting > 0 {
+			first = l.next.records[0].note().Text
+		}
+		l.mu.Unlock()
+	}
+	g.leave <- struct{}{}
+	<-g.entered
+	g.leave <- struct{}{}
+	wg.Wait()
+	g.holds = nil
+	for range 2 {
+		wantNoted(t, l, "t1", first)
+		r, err := openReadOnly("mem", g.memFS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantNoted(t, r, "t1", first)
+		if err := l.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestALatchedLogDoesNotVouchForItsNotes: a Forget that failed may be on the disk, and then the note is not there any more when the log is
