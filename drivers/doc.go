@@ -15,6 +15,8 @@
 //   - [Classifier]: what kind of failure is this error
 //   - [Identifier]: which database is this
 //   - [SessionEnder]: end a session that holds a prepared branch hostage
+//   - [Prover]: what has become of a branch
+//   - [Blocker]: what a prepared branch stands in the way of
 //
 // A Branch may also implement [ReadOnlyBranch] and [Explainer].
 //

@@ -82,6 +82,20 @@ type SessionEnder interface {
 	EndSession(ctx context.Context, db *sql.DB, xid XID) error
 }
 
+// Prover is implemented by drivers of engines that can tell afterwards what has become of a branch.
+type Prover interface {
+	// Outcome tells what has become of the branch, where the database proves it. proven is false where it can't tell: the branch is
+	// still prepared, was never there, or was there too long ago. It changes nothing.
+	Outcome(ctx context.Context, db *sql.DB, xid XID) (committed, proven bool, err error)
+}
+
+// Blocker is implemented by drivers of engines that can tell what a prepared branch stands in the way of.
+type Blocker interface {
+	// Blocking returns how many locks the branch holds, how many sessions wait for them, and by how many transactions it holds back
+	// the removal of dead rows; zeros for a branch that is not there.
+	Blocking(ctx context.Context, db *sql.DB, xid XID) (locks, waiting int, xminAge int64, err error)
+}
+
 // ReadOnlyBranch is implemented by branches that can tell cheaply, before Prepare, whether they changed
 // anything. The manager asks all branches first: when only one of them has changed something, it
 // commits that one in one phase.

@@ -2,7 +2,6 @@ package recovery
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/xasql/xasql/drivers"
@@ -10,15 +9,9 @@ import (
 	"github.com/xasql/xasql/txlog"
 )
 
-// prover is a driver of an engine that can tell afterwards what has become of a branch.
-type prover interface {
-	// Outcome tells what has become of the branch, where the database proves it. proven false: it can't tell. It changes nothing.
-	Outcome(ctx context.Context, db *sql.DB, xid drivers.XID) (committed, proven bool, err error)
-}
-
 // fate is what one database proves of its branch of a transaction, if anything.
 func fate(ctx context.Context, res drivers.Resource, id string) (txlog.Outcome, error) {
-	pr, ok := res.Driver.(prover)
+	pr, ok := res.Driver.(drivers.Prover)
 	if !ok {
 		return txlog.Undecided, nil
 	}

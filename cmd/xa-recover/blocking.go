@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 	"sync"
@@ -10,13 +9,6 @@ import (
 
 	"github.com/xasql/xasql/drivers"
 )
-
-// blocker is a driver of an engine that can tell what a prepared branch stands in the way of.
-type blocker interface {
-	// Blocking returns how many locks the branch holds, how many sessions wait for them, and by how many transactions
-	// it holds back the clean-up of old rows (PostgreSQL's xmin age).
-	Blocking(ctx context.Context, db *sql.DB, xid drivers.XID) (locks, waiting int, xminAge int64, err error)
-}
 
 const (
 	maxBlocking     = 20 // branches of one database, the oldest, of which it is asked: each costs a query
@@ -29,7 +21,7 @@ func (r *result) addBlocking(ctx context.Context, resources []drivers.Resource) 
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, res := range resources {
-		b, ok := res.Driver.(blocker)
+		b, ok := res.Driver.(drivers.Blocker)
 		if !ok {
 			continue
 		}

@@ -379,6 +379,16 @@ func brokenOptionally() []brokenDriver {
 				return nil
 			}}
 		}},
+		{"Prover", "what is prepared counts as rolled back", memdb.Style{Proof: true}, func(_ *memdb.DB, h *Harness) {
+			honest := h.Driver.(drivers.Prover)
+			h.Driver = provingDriver{h.Driver, func(ctx context.Context, db *sql.DB, xid drivers.XID) (bool, bool, error) {
+				committed, _, err := honest.Outcome(ctx, db, xid)
+				return committed, true, err
+			}}
+		}},
+		{"Blocker", "a branch that is gone still holds locks", memdb.Style{}, func(_ *memdb.DB, h *Harness) {
+			h.Driver = blockingDriver{h.Driver}
+		}},
 		{"ReadOnlyBranch", "every branch says that it changed nothing", memdb.Style{}, wrap(wrapper{
 			begin: func(next drivers.Driver, ctx context.Context, conn *sql.Conn, xid drivers.XID, opts *sql.TxOptions) (drivers.Branch, error) {
 				b, err := next.Begin(ctx, conn, xid, opts)
@@ -416,6 +426,21 @@ type sessionDriver struct {
 
 func (s sessionDriver) EndSession(ctx context.Context, db *sql.DB, xid drivers.XID) error {
 	return s.end(ctx, db, xid)
+}
+
+type provingDriver struct {
+	drivers.Driver
+	outcome func(ctx context.Context, db *sql.DB, xid drivers.XID) (committed, proven bool, err error)
+}
+
+func (p provingDriver) Outcome(ctx context.Context, db *sql.DB, xid drivers.XID) (committed, proven bool, err error) {
+	return p.outcome(ctx, db, xid)
+}
+
+type blockingDriver struct{ drivers.Driver }
+
+func (blockingDriver) Blocking(context.Context, *sql.DB, drivers.XID) (locks, waiting int, xminAge int64, err error) {
+	return 1, 0, 0, nil
 }
 
 type credulousBranch struct{ drivers.Branch }

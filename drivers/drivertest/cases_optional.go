@@ -15,6 +15,8 @@ func optionalCases() []testCase {
 		{"Classifier", "KindsOfFailure", classifier},
 		{"Identifier", "IdentityIsStable", identifier},
 		{"SessionEnder", "EndsTheSessionNotTheBranch", sessionEnder},
+		{"Prover", "TellsWhatBecameOfABranch", prover},
+		{"Blocker", "CountsNothingForABranchThatIsGone", blocker},
 		{"ReadOnlyBranch", "AgreesWithPrepare", readOnlyBranch},
 		{"Explainer", "KeepsTheErrorAndNamesTheRefusal", explainer},
 	}
@@ -144,6 +146,48 @@ func sessionEnder(r *run) {
 	}
 	discard(b.conn)
 	r.wantApplied(b, true)
+}
+
+func prover(r *run) {
+	p, ok := r.Driver.(drivers.Prover)
+	if !ok {
+		r.lacks("Prover")
+		return
+	}
+	want := func(xid drivers.XID, when string, wantCommitted, wantProven bool) {
+		committed, proven, err := p.Outcome(r.ctx, r.other, xid)
+		if err != nil || proven != wantProven || committed != wantCommitted {
+			r.Errorf("Outcome of a branch %s: committed %v, proven %v, %v", when, committed, proven, err)
+		}
+	}
+	for _, commit := range []bool{true, false} {
+		b := r.prepared()
+		want(b.xid, "that is prepared", false, false)
+		discard(b.conn)
+		if err := r.resolve(b.xid, commit); err != nil {
+			r.Errorf("finish the branch: %v", err)
+		}
+		want(b.xid, "that was finished", commit, true)
+		never := b.xid
+		never.GTRID += "0"
+		want(never, "that never was", false, false)
+	}
+}
+
+func blocker(r *run) {
+	bl, ok := r.Driver.(drivers.Blocker)
+	if !ok {
+		r.lacks("Blocker")
+		return
+	}
+	b := r.prepared()
+	if locks, waiting, _, err := bl.Blocking(r.ctx, r.other, b.xid); err != nil || locks == 0 || waiting != 0 {
+		r.Errorf("Blocking of a branch that has written, and that nobody waits for: %d locks, %d waiting, %v", locks, waiting, err)
+	}
+	r.rollback(b)
+	if locks, waiting, age, err := bl.Blocking(r.ctx, r.other, b.xid); err != nil || locks != 0 || waiting != 0 || age != 0 {
+		r.Errorf("Blocking of a branch that is gone: %d locks, %d waiting, age %d, %v", locks, waiting, age, err)
+	}
 }
 
 func readOnlyBranch(r *run) {

@@ -11,7 +11,7 @@ import (
 )
 
 // Driver is the driver for PostgreSQL 13 and later. It has no state; all its methods may be called
-// concurrently. It is a [drivers.Driver], [drivers.Checker], [drivers.Classifier] and [drivers.Identifier], and
+// concurrently. It is a [drivers.Driver], [drivers.Checker], [drivers.Classifier], [drivers.Identifier] and [drivers.Blocker], and
 // its branches are [drivers.ReadOnlyBranch].
 type Driver struct{}
 

@@ -12,13 +12,15 @@ import (
 )
 
 // Driver returns the driver. As the Style says it is also a drivers.Checker, drivers.Classifier,
-// drivers.Identifier and drivers.SessionEnder.
+// drivers.Identifier, drivers.SessionEnder or drivers.Prover.
 func (d *DB) Driver() drivers.Driver {
 	switch {
 	case d.Style.Bare:
 		return xaDriver{d}
 	case d.Style.SessionBound:
 		return boundDriver{fullDriver{xaDriver{d}}}
+	case d.Style.Proof:
+		return provingDriver{fullDriver{xaDriver{d}}}
 	}
 	return fullDriver{xaDriver{d}}
 }
@@ -147,6 +149,20 @@ func (d *DB) unknown(xid drivers.XID, commit bool) error {
 		return fmt.Errorf("memdb: branch %s: %w", xid, drivers.ErrCommitted)
 	}
 	return fmt.Errorf("memdb: branch %s: %w: %w", xid, drivers.ErrUnknownXID, drivers.ErrRolledBack)
+}
+
+// provingDriver is the driver of a Style with Proof.
+type provingDriver struct{ fullDriver }
+
+// Outcome implements drivers.Prover.
+func (p provingDriver) Outcome(ctx context.Context, pool *sql.DB, xid drivers.XID) (committed, proven bool, err error) {
+	err = p.onPool(ctx, OpOutcome, pool, func(c *conn) error {
+		c.db.mu.Lock()
+		defer c.db.mu.Unlock()
+		committed, proven = c.db.outcomes[xid]
+		return nil
+	})
+	return committed, proven, err
 }
 
 // fullDriver adds the optional interfaces.

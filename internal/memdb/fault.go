@@ -11,7 +11,7 @@ import (
 // Op is a call that can fail, and that is told as an event.
 type Op string
 
-// The calls. The last three are told as no events.
+// The calls. The last four are told as no events.
 const (
 	OpBegin            Op = "begin"
 	OpPrepare          Op = "prepare"
@@ -25,6 +25,7 @@ const (
 	OpEndSession       Op = "end-session"
 
 	OpIdentify  Op = "identify"
+	OpOutcome   Op = "outcome"
 	OpStatement Op = "statement"
 	OpConnect   Op = "connect"
 )
