@@ -217,7 +217,8 @@ func (p *pass) identity(ctx context.Context, res drivers.Resource) (mismatch str
 	named := 0
 	p.mu.Lock()
 	for _, d := range slices.Concat(p.decisions, p.live) {
-		if slices.Contains(d.Resources, res.Name) {
+		// What is aborted may be forgotten whatever holds it: without a decision it is rolled back all the same.
+		if d.Outcome == txlog.Committed && slices.Contains(d.Resources, res.Name) {
 			named++
 		}
 	}

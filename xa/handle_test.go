@@ -3,6 +3,7 @@ package xa_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"sync"
 	"testing"
@@ -21,7 +22,7 @@ func TestLostStatementIsNotRunAgain(t *testing.T) {
 			w.put(tx, "stock", "k", "v")
 			w.put(tx, "orders", "k", "v")
 			for range 3 {
-				w.orders.Fail(memdb.OpStatement, memdb.Fault{Lost: true, After: true, Hook: func() { ran++ }})
+				w.orders.Fail(memdb.OpStatement, memdb.Fault{Err: driver.ErrBadConn, After: true, Hook: func() { ran++ }})
 			}
 			_, err := m.DB("orders").ExecContext(ctx, "PUT k2 v")
 			return err
