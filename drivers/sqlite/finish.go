@@ -185,6 +185,19 @@ func (d driver) RollbackPrepared(ctx context.Context, db *sql.DB, xid drivers.XI
 	return err
 }
 
+// Outcome implements [drivers.Prover]: of the last 1000 prepared branches the file knows what became of them.
+func (d driver) Outcome(ctx context.Context, db *sql.DB, xid drivers.XID) (isCommitted, proven bool, err error) {
+	err = d.use(ctx, db, func(s session) error {
+		fate, err := d.fate(ctx, s, xid)
+		isCommitted, proven = fate == committed, fate == committed || fate == rolledBack
+		return err
+	})
+	if err != nil {
+		return false, false, fmt.Errorf("sqlite: outcome of %s: %w", xid, err)
+	}
+	return isCommitted, proven, nil
+}
+
 // heldAfter is how long the write lock of a file with a prepared branch must be taken for its holder to be the branch's session.
 // Nobody else gets far: the fence refuses their writes.
 const heldAfter = 50 * time.Millisecond

@@ -42,4 +42,8 @@ func (d driver) Check(context.Context, *sql.DB) ([]drivers.Finding, error) {
 
 func (d driver) Identify(context.Context, *sql.DB) (string, error) { return "", d.refuse("identify") }
 
+func (d driver) Outcome(context.Context, *sql.DB, drivers.XID) (committed, proven bool, err error) {
+	return false, false, d.refuse("outcome")
+}
+
 func (driver) Classify(error) drivers.Class { return drivers.ClassOther }
