@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the servers of the integration tests available: on Debian, as root, it installs Docker, starts it, and
+# Makes the servers of the integration tests available: on Debian, as root, it installs sqlite3 and Docker, starts Docker, and
 # gets the images that are missing, from a registry where one can be reached, else by building them.
 # What is there already is left alone. An engine whose URL is in the environment (XA_POSTGRES_17_URL, ...) needs no image.
 #
@@ -141,5 +141,17 @@ main() {
 	fi
 	say "ready: Docker with ${wanted[*]}"
 }
+# The sqlite3 command line is the writer that knows nothing of xasql: a plain connection stands in for it where it can't be had.
+install_sqlite() {
+	command -v sqlite3 >/dev/null && return
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		say "installing sqlite3"
+		apt-get -qq -o DPkg::Lock::Timeout=120 update &&
+			apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends sqlite3 >/dev/null && return
+	fi
+	say "no sqlite3 command line"
+}
+
 XA_REQUIRE=${XA_REQUIRE:-}
+install_sqlite
 main "$@"
