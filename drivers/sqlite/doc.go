@@ -78,7 +78,8 @@
 // ROLLBACK (SAVEPOINT is allowed), most PRAGMAs that change something, writes to temporary tables, attached databases, virtual
 // tables other than FTS3, FTS4 and R-tree, and to tables whose columns take all three names of the rowid. With triggers of the application's in the
 // schema and recursive_triggers off, so are writes to tables with a unique index over a generated column and a column that is
-// NOT NULL with a default. Open rows at Prepare or CommitOnePhase roll the branch back.
+// NOT NULL with a default. Open rows at Prepare or CommitOnePhase roll the branch back. So do, at Prepare, rows that violate their own unique index,
+// which SQLite leaves where a trigger's RAISE(IGNORE) keeps a row that REPLACE was to remove.
 //
 // FTS5 (a build tag of the Go driver's) is refused because it can't be captured: it writes its pages out at every savepoint, a trigger on them makes SQLite set a
 // savepoint for that write, and so on without an end. An FTS5 table that triggers keep for an ordinary one makes writes to that one

@@ -159,25 +159,39 @@ func (s scenario) plainly(t *testing.T, path string) (results []string, committe
 	return results, committed, dump(t.Context(), db)
 }
 
+// begin makes a file as it is before the scenario.
+func (s scenario) begin(t *testing.T, path string) *sql.DB {
+	db := open(t, path, s.dsn)
+	for _, q := range s.base {
+		_, _ = db.ExecContext(t.Context(), q) // the random ones may fail, and do so alike
+	}
+	return db
+}
+
+// before tells what is in the file before the scenario.
+func (s scenario) before(t *testing.T) string {
+	return dump(t.Context(), s.begin(t, filepath.Join(fastDir(t), "before.db")))
+}
+
 // check runs a scenario plainly and in a branch with the given fate, and compares.
 func (s scenario) check(t *testing.T, fate string) {
 	dir := fastDir(t)
 	plain, path := filepath.Join(dir, "plain.db"), filepath.Join(dir, "branch.db")
-	for _, p := range []string{plain, path} {
-		db := open(t, p, s.dsn)
-		for _, q := range s.base {
-			_, _ = db.ExecContext(t.Context(), q) // the random ones may fail, and do so alike
-		}
-	}
+	s.begin(t, plain)
+	s.begin(t, path)
 	wantResults, committed, want := s.plainly(t, plain)
 	got := s.inBranch(t, path, fate)
 	after := dump(t.Context(), open(t, path, s.dsn))
 	story := func() string {
 		return fmt.Sprintf("fate: %s\ndsn: %s\nbase:\n%s;\nbody:\n%s;", fate, s.dsn, strings.Join(s.base, ";\n"), strings.Join(s.body, ";\n"))
 	}
-	// SQLite 3.54.1 can leave an index without a row when RAISE(FAIL) stops a REPLACE halfway, plain transactions
-	// included. Applying the record puts the index right.
+	// SQLite 3.54.1 can leave an index without a row when RAISE(FAIL) stops a REPLACE halfway, and rows that violate a unique index when
+	// RAISE(IGNORE) keeps what it would replace, plain transactions included. Applying the record puts the former right, and
+	// the latter can't be applied: the branch votes no.
 	if sound := "== PRAGMA integrity_check\nok\n"; !strings.Contains(got.inside, sound) && strings.Contains(after, sound) {
+		if committed && got.err != "" && after == s.before(t) {
+			return
+		}
 		cut := regexp.MustCompile(`(?s)== PRAGMA integrity_check\n.*?\n==`)
 		got.inside, after, want = cut.ReplaceAllString(got.inside, "=="), cut.ReplaceAllString(after, "=="), cut.ReplaceAllString(want, "==")
 	}
