@@ -92,22 +92,8 @@ func (l *Log) roll() error {
 	l.active = next
 	l.mu.Lock()
 	l.sealed = append(l.sealed, sealedSegment{old.seq, old.end})
-	size := int64(0)
-	for _, s := range l.sealed {
-		size += s.end
-	}
-	// Twice what the last compaction left: what is written anew is then never more than what was added.
-	due := size >= 2*l.compacted && !l.closed
-	if due {
-		l.beside.Add(1)
-	}
 	l.mu.Unlock()
-	if due {
-		l.opts.spawn(func() {
-			defer l.beside.Done()
-			l.compactBeside()
-		})
-	}
+	l.compactIfDue(0)
 	// It is on the disk, and is opened again when it is read: nothing hangs on how this ends.
 	_ = old.file.Close()
 	return nil

@@ -44,15 +44,49 @@ func (l *Log) Compact(ctx context.Context) error {
 	return nil
 }
 
-// compactBeside compacts in the background, unless that is being done.
+// compactIfDue compacts beside the log, when that is worth it, and there are so many bytes at least.
+func (l *Log) compactIfDue(least int64) {
+	l.mu.Lock()
+	due := l.due(least)
+	if due {
+		l.beside.Add(1)
+	}
+	l.mu.Unlock()
+	if due {
+		l.opts.spawn(func() {
+			defer l.beside.Done()
+			l.compactBeside()
+		})
+	}
+}
+
+// due tells whether the segments take twice what the last compaction left: what is written anew is then never more than what was
+// added. l.mu is held.
+func (l *Log) due(least int64) bool {
+	size := int64(0)
+	for _, s := range l.sealed {
+		size += s.end
+	}
+	return size >= max(2*l.compacted, least) && len(l.sealed) > 0 && !l.closed
+}
+
+// compactBeside compacts in the background, unless that is being done, and again where enough was added meanwhile.
 func (l *Log) compactBeside() {
 	if !l.compacting.TryLock() {
 		return
 	}
 	defer l.compacting.Unlock()
-	if err := l.compact(context.Background()); err != nil && !errors.Is(err, txlog.ErrClosed) {
-		// Nothing is lost: the segments stay, and the next one that is filled is the next chance.
-		l.opts.Logger.Warn("compaction of the decision log failed", "dir", l.dir, "error", err.Error())
+	for due := true; due; {
+		if err := l.compact(context.Background()); err != nil {
+			if !errors.Is(err, txlog.ErrClosed) {
+				// Nothing is lost: the segments stay, and the next one that is filled is the next chance.
+				l.opts.Logger.Warn("compaction of the decision log failed", "dir", l.dir, "error", err.Error())
+			}
+			return
+		}
+		l.mu.Lock()
+		due = l.due(0)
+		l.mu.Unlock()
 	}
 }
 

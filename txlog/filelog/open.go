@@ -25,6 +25,7 @@ func Open(dir string, opts *Options) (*Log, error) {
 	if err == nil {
 		var l *Log
 		if l, err = open(dir, o); err == nil {
+			l.compactIfDue(2 * o.SegmentSize) // what its last owner had no time for
 			return l, nil
 		}
 	}
