@@ -118,12 +118,9 @@ func parseSchedule(s string) (schedule, error) {
 	return out, nil
 }
 
-// The operations by what can happen to them.
-var (
-	branchOps = []string{"begin", "prepare", "commit", "commit-one-phase", "rollback", "read-only"} // over the branch's own connection
-	effectOps = []string{"begin", "prepare", "commit", "commit-one-phase", "rollback", "commit-prepared", "rollback-prepared", "end-session",
-		"decide", "settle", "register", "claim", "join", "leave"} // leave something behind
-)
+// effectOps are the operations that leave something behind.
+var effectOps = []string{"begin", "prepare", "commit", "commit-one-phase", "rollback", "commit-prepared", "rollback-prepared", "end-session",
+	"decide", "settle", "register", "claim", "join", "leave"}
 
 // verb is the operation without the transaction.
 func (p point) verb() string {
