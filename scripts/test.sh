@@ -33,7 +33,8 @@ servers() {
 # Every library's application, on servers that are started once.
 libraries() {
 	go -C integration/compat test -count=1 -timeout 15m -v "$@" . |
-		sed -uE '/^(=== (RUN|PAUSE|CONT|NAME)| +--- PASS)/d'
+		sed -uE '/^(=== (RUN|PAUSE|CONT|NAME)| +--- PASS)/d' || return
+	go -C integration/compat test -count=1 -run '^Example' "$@" ./gorm ./sqlc
 }
 
 # Once each, so that no benchmark rots.

@@ -13,6 +13,7 @@ import (
 	"github.com/xasql/xasql/recovery"
 	"github.com/xasql/xasql/txlog"
 	"github.com/xasql/xasql/txlog/filelog"
+	"github.com/xasql/xasql/txlog/sqllog"
 	"github.com/xasql/xasql/xa"
 )
 
@@ -34,6 +35,10 @@ var (
 	_ func(context.Context) (*xa.Tx, bool)                                                         = xa.FromContext
 	_ func(string, *filelog.Options) (*filelog.Log, error)                                         = filelog.Open
 	_ func(string) (*filelog.Log, error)                                                           = filelog.OpenReadOnly
+	_ func(context.Context, *sql.DB, sqllog.Dialect, *sqllog.Options) (*sqllog.Log, error)         = sqllog.Open
+	_                                                                                              = []sqllog.Dialect{sqllog.Postgres, sqllog.MySQL, sqllog.SQLite}
+	_                                                                                              = []txlog.Log{(*filelog.Log)(nil), (*sqllog.Log)(nil)}
+	_ func(context.Context, *sql.DB) error                                                         = sqlite.Remove
 	_ func(*recovery.Resolver, context.Context) (recovery.Report, error)                           = (*recovery.Resolver).Scan
 	_ func(*recovery.Resolver, context.Context) (recovery.Report, error)                           = (*recovery.Resolver).Resolve
 	_ func(string) (drivers.XID, error)                                                            = drivers.ParseXID
