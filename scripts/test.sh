@@ -40,7 +40,7 @@ libraries() {
 # Once each, so that no benchmark rots.
 benchmarks() {
 	git grep -lE '^func Benchmark' -- '*_test.go' ':!integration' | xargs -r dirname | sort -u | sed 's|^|./|' |
-		xargs -r go test -run '^$' -bench . -benchtime 1x
+		xargs -r go test -short -run '^$' -bench . -benchtime 1x
 }
 
 step "servers" integration/setup.sh

@@ -108,6 +108,7 @@ func BenchmarkAgainstBareLoop(b *testing.B) {
 // BenchmarkOpen opens logs of a million decisions and more. heap is what the open log holds.
 func BenchmarkOpen(b *testing.B) {
 	for _, c := range []struct{ settled, unsettled int64 }{{1_000_000, 10_000}, {10_000_000, 10_000}, {0, 1_000_000}} {
+		c.settled, c.unsettled = c.settled/scale(), c.unsettled/scale()
 		b.Run(fmt.Sprintf("settled=%d/unsettled=%d", c.settled, c.unsettled), func(b *testing.B) {
 			dir := b.TempDir()
 			fill(b, dir, c.settled, c.unsettled)
@@ -135,6 +136,14 @@ func BenchmarkOpen(b *testing.B) {
 			}
 		})
 	}
+}
+
+// scale divides the sizes where the benchmarks only shall not rot: -short.
+func scale() int64 {
+	if testing.Short() {
+		return 100
+	}
+	return 1
 }
 
 func heapInUse() int64 {
@@ -174,7 +183,7 @@ func fill(b *testing.B, dir string, settled, unsettled int64) {
 
 // BenchmarkLookup looks for settled decisions in the archives of ten million, and for one that is in none although it could be.
 func BenchmarkLookup(b *testing.B) {
-	const settled = 10_000_000
+	settled := 10_000_000 / scale()
 	dir := b.TempDir()
 	fill(b, dir, settled, 0)
 	l := mustOpen(b, dir, &Options{Logger: quiet()})
