@@ -66,7 +66,7 @@ func (a answers) unfinished(d txlog.Decision) string {
 			return fmt.Sprintf("it names resource %q, which is not configured", name)
 		case r.Err != nil:
 			return fmt.Sprintf("%q could not be asked", name)
-		case r.Withheld != "" && d.Outcome == txlog.Committed:
+		case r.Withheld != "":
 			return r.Withheld
 		}
 	}
