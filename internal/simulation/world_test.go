@@ -297,18 +297,9 @@ func (w *world) left() string {
 		}
 	}
 	for d, err := range w.memory.Unsettled(context.Background()) {
-		if err == nil && w.explained(d) {
-			continue
-		}
 		left += fmt.Sprintf("unsettled %v %v; ", d, err)
 	}
 	return left
-}
-
-// explained tells of a decision that waits for a person: where another database was given a resource's name, the log may know that one by it. Recovery
-// says so, and to abort is presumed anyway.
-func (w *world) explained(d txlog.Decision) bool {
-	return w.shape.swapped && d.Outcome == txlog.Aborted
 }
 
 // finish lets the servers notice vanished clients, looks a last time with a recovery of its own, and collects the history's end.
@@ -322,15 +313,12 @@ func (w *world) finish() {
 	}
 	p := w.process("last")
 	report, err := (&recovery.Resolver{Log: w.memory, Resources: p.bare(), Logger: slog.New(slog.DiscardHandler)}).Resolve(as("bg"))
-	report.Decisions = slices.DeleteFunc(report.Decisions, func(d recovery.Decision) bool { return w.explained(d.Decision) })
 	if err != nil || !report.Clean() || len(report.Decisions) > 0 || len(report.Branches(func(recovery.Branch) bool { return true })) > 0 {
 		w.violate("in doubt: the last recovery still found %+v, %v", report, err)
 	}
 	p.exit()
 	for d := range w.memory.Unsettled(context.Background()) {
-		if !w.explained(d) {
-			w.violate("unsettled: %v", d)
-		}
+		w.violate("unsettled: %v", d)
 	}
 	if w.decoy != nil {
 		w.decoy.pool.Close()
