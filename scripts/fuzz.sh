@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 seconds=${1%s}
 [ "$seconds" != "$1" ] && [ -z "${seconds//[0-9]/}" ] || seconds=60
 echo "== random SQLite branches"
-go test ./drivers/sqlite -count=1 -run Random -sqlite.runs $((50 * seconds)) -timeout 12h
+go test ./drivers/sqlite -count=1 -run Random -sqlite.seed 0 -sqlite.runs $((50 * seconds)) -timeout 12h
 for package in $(go list ./...); do
 	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
 		echo "== $package $target"
