@@ -165,29 +165,13 @@ func (l *Log) Adopt(ctx context.Context) error {
 }
 
 func (l *Log) adopt(ctx context.Context) error {
+	var adopted residence
 	l.mu.Lock()
-	err := l.refusal()
-	r := l.index.residence
-	switch {
-	case err != nil:
-	case r == nil || r.copied.IsZero():
-		l.mu.Unlock()
-		return nil
-	case ctx.Err() != nil:
-		err = ctx.Err()
-	case l.latched != nil:
-		err = latchedError(l.latched)
+	if r := l.index.residence; r != nil { // its place stays the same while the log is open
+		adopted = residence{place: r.place, noted: l.opts.now().UTC()}
 	}
-	if err != nil {
-		l.mu.Unlock()
-		return err
-	}
-	l.calls.Add(1)
-	defer l.calls.Done()
-	adopted := residence{place: r.place, noted: l.opts.now().UTC()}
-	b := l.next
-	b.records = append(b.records, adopted.record())
-	return l.commit(b) // unlocks
+	l.mu.Unlock()
+	return l.add(ctx, adopted.record(), func(x *index) bool { return x.residence == nil || x.residence.copied.IsZero() })
 }
 
 var _ txlog.Witness = (*Log)(nil)
