@@ -2,9 +2,11 @@ package integration
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/xasql/xasql/integration/engines"
 	"github.com/xasql/xasql/integration/ledger"
+	"github.com/xasql/xasql/internal/connect"
 	"github.com/xasql/xasql/txlog/sqllog"
 )
 
@@ -122,11 +125,39 @@ func (b *bank) suspend(t *testing.T, app *process) {
 			t.Error(err)
 		}
 	}()
-	// Longer than a lease: how much longer is of no importance, as the others go on recovering meanwhile.
-	time.Sleep(12 * time.Second) // the lease is 10
+	b.awaitDead(t, app.Process.Pid)
 	recovery := b.startRecover(t, "resolve")
 	if status := recovery.wait(t); status != 0 && status != 3 {
 		t.Fatalf("xa-recover resolve ended with status %d:\n%s", status, recovery.stderr.String())
+	}
+}
+
+// awaitDead returns when the shared log has no living member of that process.
+func (b *bank) awaitDead(t *testing.T, pid int) {
+	t.Helper()
+	log, err := connect.ReadLog(b.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	members := log.(interface {
+		Info(context.Context) (sqllog.Info, error)
+	})
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.Now().Add(time.Minute); ; <-tick.C {
+		info, err := members.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(info.Members, func(m sqllog.Member) bool {
+			return m.Alive && strings.HasSuffix(m.Name, fmt.Sprintf(" pid %d", pid))
+		}) {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("process %d is suspended, and its lease does not end: %+v", pid, info.Members)
+		}
 	}
 }
 

@@ -87,6 +87,20 @@ func (v *verdicts) count() int {
 	return len(v.told)
 }
 
+// awaitMore returns when so many more IDs are decided.
+func (v *verdicts) awaitMore(t *testing.T, more int) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	want := v.count() + more
+	for limit := time.Now().Add(time.Minute); v.count() < want; <-tick.C {
+		if time.Now().After(limit) {
+			t.Errorf("no %d further decisions within a minute", more)
+			return
+		}
+	}
+}
+
 // check compares the answers with what stands in the log. Whose outcome was unknown is asked by Decide.
 func (v *verdicts) check(t *testing.T, l txlog.Log) {
 	t.Helper()
@@ -104,7 +118,7 @@ func (v *verdicts) check(t *testing.T, l txlog.Log) {
 			t.Errorf("%s was refused to all who asked, and is %s", id, o)
 		}
 	}
-	t.Logf("%d IDs decided, %d asks, %d unknown, %d with a definite no", len(v.told), len(v.asks), v.lost, len(v.noes))
+	t.Logf("%d IDs decided of %d asked, %d unknown, %d with a definite no", len(v.told), len(v.asks), v.lost, len(v.noes))
 	if len(v.told) < 20 {
 		t.Errorf("only %d decisions were told: nothing is shown", len(v.told))
 	}
@@ -154,7 +168,7 @@ func TestSQLLogSurvivesItsServersDeath(t *testing.T) {
 					time.Sleep(200*time.Millisecond + rand.N(200*time.Millisecond)) // the moment is what is tested
 					s.Kill(t)
 					s.Start(t)
-					time.Sleep(200 * time.Millisecond)
+					v.awaitMore(t, 20) // of the server that is back
 				})
 			}
 			v.check(t, openLogs(t, databaseURL, 1)[0])
