@@ -53,7 +53,7 @@ func TestKilledAndSuspendedMembersOfASharedLogLeaveAllOrNothing(t *testing.T) {
 		case n < 9:
 			recovery := b.startRecover(t, "resolve")
 			if random.IntN(2) == 0 {
-				killAfter(t, recovery, random, 150*time.Millisecond)
+				killAfter(t, recovery, random, 150*time.Millisecond, 3)
 			} else if status := recovery.wait(t); status != 0 && status != 3 {
 				t.Fatalf("xa-recover resolve ended with status %d:\n%s", status, recovery.stderr.String())
 			}
