@@ -97,20 +97,18 @@ func (b *bank) restartWith(t *testing.T, random *rand.Rand, prefix string) {
 	b.start(t, "-prefix", prefix, "-count", "3").want(t, 0)
 }
 
-// resolveWith recovers by xa-recover. With a source of randomness that is killed too, now and then, and run again; and it may
-// leave in doubt what a session of the killed application still holds.
+// resolveWith recovers by xa-recover. With a source of randomness that is killed too, now and then, and run again; and it is run until nothing is left
+// that a session of the killed application still held.
 func (b *bank) resolveWith(t *testing.T, random *rand.Rand, _ string) {
 	t.Helper()
-	for random != nil && random.IntN(3) == 0 {
-		p := b.startRecover(t, "resolve")
-		time.Sleep(time.Duration(random.Int64N(int64(150 * time.Millisecond))))
-		_ = p.Process.Kill()
-		p.wait(t)
+	if random == nil {
+		b.startRecover(t, "resolve").want(t, 0)
+		return
 	}
-	p := b.startRecover(t, "resolve")
-	if status := p.wait(t); status != 0 && (status != 3 || random == nil) {
-		t.Fatalf("xa-recover resolve ended with status %d:\n%s", status, p.stderr.String())
+	for random.IntN(3) == 0 {
+		killAfter(t, b.startRecover(t, "resolve"), random, 150*time.Millisecond, 3)
 	}
+	b.resolveUntilClean(t)
 }
 
 func named(t *testing.T, name string) engines.Engine {

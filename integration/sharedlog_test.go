@@ -161,10 +161,18 @@ func (b *bank) awaitDead(t *testing.T, pid int) {
 	}
 }
 
-// recoverUntilClean recovers until nothing is in doubt: what a killed member had is left to it until its lease is over.
+// recoverUntilClean recovers until nothing is in doubt, and the databases have noticed that killed programs are gone. It recovers before it waits for
+// that: a session of a killed program may wait for a row that a branch in doubt has locked.
 func (b *bank) recoverUntilClean(t *testing.T) {
 	t.Helper()
+	b.resolveUntilClean(t)
 	b.awaitQuiet(t)
+	b.resolveUntilClean(t)
+}
+
+// resolveUntilClean runs xa-recover until nothing is in doubt: what a killed member had is left to it until its lease is over.
+func (b *bank) resolveUntilClean(t *testing.T) {
+	t.Helper()
 	for limit := time.Now().Add(time.Minute); ; {
 		recovery := b.startRecover(t, "resolve")
 		status := recovery.wait(t)
