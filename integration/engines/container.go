@@ -30,6 +30,7 @@ type image struct {
 	port    string
 	env     []string
 	command []string
+	mounts  []string // HOST:CONTAINER
 	admin   url.URL
 }
 
@@ -73,11 +74,10 @@ func connect() (*dockertest.Pool, error) {
 }
 
 // run starts a container of the engine's image. The server in it does not answer yet.
-func run(pool *dockertest.Pool, e Engine) (*container, *url.URL, error) {
+func run(pool *dockertest.Pool, e Engine, im image) (*container, *url.URL, error) {
 	if err := ensureImage(pool, e); err != nil {
 		return nil, nil, err
 	}
-	im := imageOf(e)
 	name, tag, _ := strings.Cut(e.Name, ":")
 	var last error
 	// Another process may take the port between its choice and its use.
@@ -87,7 +87,7 @@ func run(pool *dockertest.Pool, e Engine) (*container, *url.URL, error) {
 			return nil, nil, err
 		}
 		resource, err := pool.RunWithOptions(&dockertest.RunOptions{
-			Repository: name, Tag: tag, Env: im.env, Cmd: im.command, Labels: ownLabels(),
+			Repository: name, Tag: tag, Env: im.env, Cmd: im.command, Mounts: im.mounts, Labels: ownLabels(),
 			// A port that Docker chooses changes when the container is started again.
 			PortBindings: map[docker.Port][]docker.PortBinding{
 				docker.Port(im.port): {{HostIP: "127.0.0.1", HostPort: strconv.Itoa(port)}},

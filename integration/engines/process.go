@@ -94,7 +94,17 @@ func (p *process) begin(e Engine) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; or set %s", err, e.Env())
 	}
-	c, admin, err := run(pool, e)
+	s, err := serve(pool, e, imageOf(e))
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(os.Stderr, "engines: %s answers after %v\n", e, time.Since(begun).Round(time.Millisecond))
+	return s, nil
+}
+
+// serve starts a server in Docker, and returns when it answers.
+func serve(pool *dockertest.Pool, e Engine, im image) (*Server, error) {
+	c, admin, err := run(pool, e, im)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +115,6 @@ func (p *process) begin(e Engine) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", e, err), c.remove())
 	}
-	fmt.Fprintf(os.Stderr, "engines: %s answers after %v\n", e, time.Since(begun).Round(time.Millisecond))
 	return s, nil
 }
 

@@ -1,0 +1,54 @@
+package engines
+
+import (
+	"net"
+	"strings"
+	"testing"
+)
+
+// Own is what is different about a server that one test has for itself. The zero value is a server of the image's own defaults:
+// PostgreSQL then prepares no transactions.
+type Own struct {
+	// Args are what is run: the server's arguments, or a command and its.
+	Args []string
+	// Mounts are directories of this machine that the container sees, as HOST:CONTAINER.
+	Mounts []string
+}
+
+// Own starts a server that only this test uses, and may do anything to, in Docker, whatever the environment says. It answers when Own
+// returns, and is removed with its data when the test ends. Where there can't be one the test is skipped, or fails if XA_REQUIRE asks for
+// the engine.
+func (e Engine) Own(t testing.TB, o Own) *Server {
+	t.Helper()
+	pool, err := servers.docker()
+	if err != nil {
+		e.missing(t, err)
+	}
+	im := imageOf(e)
+	im.command, im.mounts = o.Args, o.Mounts
+	servers.slots <- struct{}{}
+	s, err := serve(pool, e, im)
+	<-servers.slots
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.db.Close()
+		if err := s.container.remove(); err != nil {
+			t.Errorf("%s: remove: %v", e, err)
+		}
+	})
+	return s
+}
+
+// Peer returns the address at which another container reaches the server. It is another one once the server was killed and started.
+func (s *Server) Peer(t testing.TB) string {
+	t.Helper()
+	s.needContainer(t)
+	got, err := s.container.pool.Client.InspectContainer(s.container.resource.Container.ID)
+	if err != nil {
+		t.Fatalf("%s: inspect: %v", s.Engine, err)
+	}
+	port, _, _ := strings.Cut(imageOf(s.Engine).port, "/")
+	return net.JoinHostPort(got.NetworkSettings.IPAddress, port)
+}
