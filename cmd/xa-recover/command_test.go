@@ -250,7 +250,9 @@ func (w *world) golden(name string) {
 // identity writes a database's random identity as one that is always the same.
 func (w *world) identity(name string) {
 	w.t.Helper()
-	id, err := recovery.Identify(w.t.Context(), drivers.Resource{DB: w.dbs[name].Pool(), Driver: w.dbs[name].Driver()})
+	pool := w.dbs[name].Pool()
+	defer pool.Close()
+	id, err := recovery.Identify(w.t.Context(), drivers.Resource{DB: pool, Driver: w.dbs[name].Driver()})
 	if err != nil {
 		w.t.Fatal(err)
 	}

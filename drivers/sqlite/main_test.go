@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/xasql/xasql/drivers"
 )
 
@@ -27,7 +29,7 @@ func TestMain(m *testing.M) {
 	if file := os.Getenv(childEnv); file != "" {
 		child(file)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // script is what a child process does, until it kills itself.

@@ -3,6 +3,7 @@ package sqllog
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,12 +35,21 @@ func exec(t *testing.T, db *sql.DB, statements ...string) {
 	}
 }
 
+// ownPool is a log that closes its pool, too.
+type ownPool struct {
+	*Log
+	db *sql.DB
+}
+
+func (l ownPool) Close() error { return errors.Join(l.Log.Close(), l.db.Close()) }
+
 func TestDecisionsSurviveSIGKILLOfProcessesThatShareTheLog(t *testing.T) {
 	logtest.KillTest(t, logtest.Processes{
 		New: func(t logtest.TB) string { return "file:" + t.TempDir() + "/log.db?_journal_mode=WAL" },
 		Open: func(dsn string) (txlog.Log, error) {
 			db := sql.OpenDB(connector{dsn, &faults{}})
-			return Open(context.Background(), db, SQLite, &Options{Logger: quiet()})
+			l, err := Open(context.Background(), db, SQLite, &Options{Logger: quiet()})
+			return ownPool{l, db}, err
 		},
 		AtOnce: 3,
 		Rounds: 4,
