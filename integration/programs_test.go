@@ -15,7 +15,7 @@ import (
 
 // programs are the commands that tests run as processes of their own, built once.
 var programs struct {
-	dir  string // set by TestMain, which removes it
+	dir  string // removed by TestMain
 	once sync.Once
 	out  []byte
 	err  error
@@ -25,6 +25,9 @@ var programs struct {
 func program(t *testing.T, name string) string {
 	t.Helper()
 	programs.once.Do(func() {
+		if programs.dir, programs.err = os.MkdirTemp("", "xasql-integration"); programs.err != nil {
+			return
+		}
 		// Each in its own module: xa-recover as its users build it.
 		for module, command := range map[string]string{".": "./cmd/transfers", "..": "./cmd/xa-recover"} {
 			args := []string{"-C", module, "build", "-o", programs.dir + string(filepath.Separator)}
