@@ -18,7 +18,7 @@
 //   - [Prover]: what has become of a branch
 //   - [Blocker]: what a prepared branch stands in the way of
 //
-// A Branch may also implement [ReadOnlyBranch] and [Explainer].
+// A Branch may also implement [ReadOnlyBranch], [Explainer] and [EvidentBranch].
 //
 // # Conformance
 //

@@ -84,15 +84,25 @@ type SessionEnder interface {
 
 // Prover is implemented by drivers of engines that can tell afterwards what has become of a branch.
 type Prover interface {
-	// Outcome tells what has become of the branch, where the database proves it. proven is false where it can't tell: the branch is
-	// still prepared, was never there, or was there too long ago. It changes nothing.
-	Outcome(ctx context.Context, db *sql.DB, xid XID) (committed, proven bool, err error)
+	// Outcome tells what has become of the branch, where the database proves it. evidence is what the branch gave as an [EvidentBranch],
+	// "" where it gave none, or where that is lost. proven is false where the database can't tell: the branch is
+	// still prepared, was never there, or was there too long ago; the evidence is missing, or of another database. It changes nothing.
+	Outcome(ctx context.Context, db *sql.DB, xid XID, evidence string) (committed, proven bool, err error)
+}
+
+// EvidentBranch is implemented by branches whose driver is a [Prover] that needs more than the XID: what only the branch itself can tell, such as
+// the number of its transaction. The manager asks for it when all branches have prepared, and keeps it with the decision.
+type EvidentBranch interface {
+	// Evidence returns what Prover.Outcome needs, after Prepare has answered VotePrepared and from then on; "" where there is none. It asks
+	// nobody, and is short: some tens of bytes, since each decision is kept with it.
+	Evidence() string
 }
 
 // Blocker is implemented by drivers of engines that can tell what a prepared branch stands in the way of.
 type Blocker interface {
 	// Blocking returns how many locks the branch holds, how many sessions wait for them, and by how many transactions it holds back
-	// the removal of dead rows; zeros for a branch that is not there.
+	// the removal of dead rows; zeros for a branch that is not there. Where it can't tell, for this branch or this user, it returns an error that tells
+	// why, and never zeros.
 	Blocking(ctx context.Context, db *sql.DB, xid XID) (locks, waiting int, xminAge int64, err error)
 }
 

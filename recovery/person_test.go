@@ -23,7 +23,7 @@ type proving struct {
 	err       error
 }
 
-func (p proving) Outcome(_ context.Context, _ *sql.DB, xid drivers.XID) (committed, proven bool, err error) {
+func (p proving) Outcome(_ context.Context, _ *sql.DB, xid drivers.XID, _ string) (committed, proven bool, err error) {
 	committed, proven = p.committed[xid.GTRID]
 	return committed, proven, p.err
 }

@@ -3,19 +3,43 @@ package recovery
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/internal/txid"
 	"github.com/xasql/xasql/txlog"
 )
 
+// evidenceOf is what the decision holds of the resource's branch.
+func evidenceOf(d txlog.Decision, resource string) string {
+	if i := slices.Index(d.Resources, resource); i >= 0 && i < len(d.Evidence) {
+		return d.Evidence[i]
+	}
+	return ""
+}
+
+// evidence is what the log holds of the resource's branch of the one transaction that the pass is about. Of a lost log's there is none.
+func (p *pass) evidence(id, resource string) string {
+	if id != p.only {
+		return ""
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range p.decisions {
+		if d.ID == id {
+			return evidenceOf(d, resource)
+		}
+	}
+	return ""
+}
+
 // fate is what one database proves of its branch of a transaction, if anything.
-func fate(ctx context.Context, res drivers.Resource, id string) (txlog.Outcome, error) {
+func fate(ctx context.Context, res drivers.Resource, id, evidence string) (txlog.Outcome, error) {
 	pr, ok := res.Driver.(drivers.Prover)
 	if !ok {
 		return txlog.Undecided, nil
 	}
-	committed, proven, err := pr.Outcome(ctx, res.DB, drivers.XID{FormatID: drivers.FormatID, GTRID: id, BQual: res.Name})
+	committed, proven, err := pr.Outcome(ctx, res.DB, drivers.XID{FormatID: drivers.FormatID, GTRID: id, BQual: res.Name}, evidence)
 	switch {
 	case err != nil || !proven:
 		return txlog.Undecided, err
@@ -41,7 +65,7 @@ func (p *pass) proofOf(ctx context.Context, id string) proof {
 	}
 	var found proof
 	for _, res := range p.Resources {
-		o, err := fate(ctx, res, id)
+		o, err := fate(ctx, res, id, p.evidence(id, res.Name))
 		switch {
 		case err != nil:
 			found.unasked = fmt.Sprintf("%q: %v", res.Name, err)

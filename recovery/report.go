@@ -105,8 +105,8 @@ type Decision struct {
 	Settled bool
 	// Reason tells why it was not settled.
 	Reason string
-	// Unverified are resources that hold no branch of it although nobody is known to have finished one: as after a crash between the last commit and the settling,
-	// or when the answer to a commit was lost.
+	// Unverified are resources that hold no branch of it although nobody is known to have finished one, and that can't prove what became of it: as after a crash
+	// between the last commit and the settling, or when the answer to a commit was lost. One that proves that it was rolled back is in Notes.
 	Unverified []string
 }
 

@@ -18,8 +18,8 @@ func (p *pass) settle(ctx context.Context, report *Report) error {
 	for _, d := range p.decisions {
 		out := Decision{Decision: d}
 		if out.Reason = answers.unfinished(d); out.Reason == "" {
-			out.Unverified = answers.unverified(d)
-			if out.Reason = p.verify(ctx, d, out.Unverified); out.Reason != "" {
+			out.Unverified, out.Reason = p.verify(ctx, d, answers.uncommitted(d))
+			if out.Reason != "" {
 				report.Decisions = append(report.Decisions, out)
 				continue
 			}
@@ -76,8 +76,8 @@ func (a answers) unfinished(d txlog.Decision) string {
 	return ""
 }
 
-// unverified names the resources of a committed decision in which this pass committed no branch of it.
-func (a answers) unverified(d txlog.Decision) []string {
+// uncommitted names the resources of a committed decision in which this pass committed no branch of it.
+func (a answers) uncommitted(d txlog.Decision) []string {
 	if d.Outcome != txlog.Committed {
 		return nil
 	}
@@ -90,25 +90,34 @@ func (a answers) unverified(d txlog.Decision) []string {
 	return names
 }
 
-// verify asks databases that hold no branch of a committed decision what has become of it, where they can prove that: who has rolled it back
-// by hand left no other trace. It returns why the decision can't be settled yet.
-func (p *pass) verify(ctx context.Context, d txlog.Decision, resources []string) string {
-	for _, res := range p.Resources {
-		if !slices.Contains(resources, res.Name) {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(ctx, positive(p.Timeout, defaultTimeout))
-		outcome, err := fate(ctx, res, d.ID)
-		cancel()
+// verify asks databases that hold no branch of a committed decision what has become of it: who has rolled it back by hand left no other trace. It
+// returns those that can't prove it, and why the decision can't be settled yet.
+func (p *pass) verify(ctx context.Context, d txlog.Decision, resources []string) (unverified []string, reason string) {
+	for i, name := range resources {
+		outcome, err := p.askFate(ctx, d, name)
 		if err == nil && outcome == txlog.Aborted {
-			err = p.note(ctx, txlog.Note{ID: d.ID, Kind: txlog.Heuristic, Resource: res.Name, By: finder,
+			err = p.note(ctx, txlog.Note{ID: d.ID, Kind: txlog.Heuristic, Resource: name, By: finder,
 				Text: "the decision is committed, and the database has rolled it back"})
 		}
 		if err != nil {
-			return fmt.Sprintf("%q can't tell what became of its branch: %v", res.Name, err)
+			return append(unverified, resources[i:]...), fmt.Sprintf("%q can't tell what became of its branch: %v", name, err)
+		}
+		if outcome == txlog.Undecided {
+			unverified = append(unverified, name)
 		}
 	}
-	return ""
+	return unverified, ""
+}
+
+// askFate asks one database, within its limit of time.
+func (p *pass) askFate(ctx context.Context, d txlog.Decision, name string) (txlog.Outcome, error) {
+	i := slices.IndexFunc(p.Resources, func(res drivers.Resource) bool { return res.Name == name })
+	if i < 0 {
+		return txlog.Undecided, nil // then the decision is not to be settled
+	}
+	ctx, cancel := context.WithTimeout(ctx, positive(p.Timeout, defaultTimeout))
+	defer cancel()
+	return fate(ctx, p.Resources[i], d.ID, evidenceOf(d, name))
 }
 
 // misplaced looks at the branches that a database listed although they name another resource. Where that

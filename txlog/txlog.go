@@ -39,6 +39,9 @@ type Decision struct {
 	Outcome   Outcome   // Committed or Aborted
 	Resources []string  // the names of the resources that hold a branch of it, as written at the time
 	At        time.Time // when it was decided; Decide sets it when it is zero
+	// Evidence is what each branch's database needs, beside its XID, to prove afterwards what became of the branch (see drivers.EvidentBranch): by
+	// the position of Resources, and "" where there is none. nil: none at all. It is empty of what has been settled, and of an aborted decision.
+	Evidence []string
 }
 
 // Log keeps decisions. All methods are safe for concurrent use.
@@ -68,6 +71,8 @@ type Decision struct {
 //	L10 After Close every method but ID and Close returns ErrClosed; Close twice is nil. A Decide that Close
 //	    overtakes ends with its outcome or with ErrNotDecided.
 //	L11 A log opened to be read returns ErrReadOnly from Decide and Settle, and is not changed by anything.
+//	L12 Unsettled yields the Evidence of a committed decision whole and at its positions. What a log has no room for, or what does not match
+//	    Resources in number, it drops as a whole, and records the decision without it.
 //
 // ErrClosed and ErrReadOnly out of Decide are ErrNotDecided as well.
 type Log interface {

@@ -238,6 +238,14 @@ func (b *Branch) rollback(ctx context.Context) error {
 	return e.Err
 }
 
+// evidence is what the branch's database needs to prove its outcome, "" where there is none.
+func (b *Branch) evidence() string {
+	if e, ok := b.drv.(drivers.EvidentBranch); ok {
+		return e.Evidence()
+	}
+	return ""
+}
+
 func (b *Branch) wrap(op string, err error) error {
 	if err == nil {
 		return nil

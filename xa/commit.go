@@ -3,6 +3,7 @@ package xa
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 
@@ -214,8 +215,14 @@ func (t *Tx) prepare(ctx context.Context, branches []*Branch) (prepared []*Branc
 // decide writes the decision. From here on the caller's cancellation no longer matters.
 func (t *Tx) decide(ctx context.Context, prepared []*Branch) (txlog.Outcome, error) {
 	d := txlog.Decision{ID: t.id, Outcome: txlog.Committed}
-	for _, b := range prepared {
+	for i, b := range prepared {
 		d.Resources = append(d.Resources, b.res.Name)
+		if e := b.evidence(); e != "" {
+			if d.Evidence == nil {
+				d.Evidence = make([]string, len(prepared))
+			}
+			d.Evidence[i] = e
+		}
 	}
 	ctx, cancel := t.afterwards(ctx)
 	defer cancel()
@@ -241,6 +248,9 @@ func (t *Tx) complete(ctx context.Context, prepared []*Branch) (left bool, err e
 		b.release(errs[i] == nil)
 		if errors.Is(errs[i], drivers.ErrUnknownXID) {
 			errs[i] = b.stillHeld(ctx, errs[i])
+		}
+		if errors.Is(errs[i], drivers.ErrUnknownXID) {
+			errs[i] = b.proven(ctx, errs[i])
 		}
 	})
 	var heuristic []error
@@ -280,6 +290,25 @@ func (b *Branch) stillHeld(ctx context.Context, unknown error) error {
 		}
 	}
 	return unknown
+}
+
+// proven asks the database what became of the branch that it holds no more, where it can prove that: nil if it was committed. Without proof the
+// outcome stays unknown.
+func (b *Branch) proven(ctx context.Context, unknown error) error {
+	p, ok := b.res.Driver.(drivers.Prover)
+	if !ok {
+		return unknown
+	}
+	committed, proven, err := p.Outcome(ctx, b.res.DB, b.xid, b.evidence())
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w; and what became of it could not be asked: %w", unknown, notBadConn(err))
+	case !proven:
+		return unknown
+	case committed:
+		return nil
+	}
+	return b.wrap("commit", fmt.Errorf("the database proves that somebody else has finished it: %w", drivers.ErrRolledBack))
 }
 
 // settle tells the log that every branch has confirmed.

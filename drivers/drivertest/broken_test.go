@@ -381,10 +381,31 @@ func brokenOptionally() []brokenDriver {
 		}},
 		{"Prover", "what is prepared counts as rolled back", memdb.Style{Proof: true}, func(_ *memdb.DB, h *Harness) {
 			honest := h.Driver.(drivers.Prover)
-			h.Driver = provingDriver{h.Driver, func(ctx context.Context, db *sql.DB, xid drivers.XID) (bool, bool, error) {
-				committed, _, err := honest.Outcome(ctx, db, xid)
+			h.Driver = provingDriver{h.Driver, func(ctx context.Context, db *sql.DB, xid drivers.XID, evidence string) (bool, bool, error) {
+				committed, _, err := honest.Outcome(ctx, db, xid, evidence)
 				return committed, true, err
 			}}
+		}},
+		{"Prover", "evidence of something else counts as a rollback", memdb.Style{Proof: true, Evidence: true}, func(_ *memdb.DB, h *Harness) {
+			honest := h.Driver.(drivers.Prover)
+			h.Driver = provingDriver{h.Driver, func(ctx context.Context, db *sql.DB, xid drivers.XID, evidence string) (bool, bool, error) {
+				committed, proven, err := honest.Outcome(ctx, db, xid, evidence)
+				if evidence != "" && !strings.HasPrefix(evidence, "branch ") {
+					return false, true, err
+				}
+				return committed, proven, err
+			}}
+		}},
+		{"EvidentBranch", "the evidence changes", memdb.Style{Proof: true}, evident(rand.Text)},
+		{"EvidentBranch", "all branches have the same evidence", memdb.Style{Proof: true}, evident(func() string { return "this very branch" })},
+		{"EvidentBranch", "there is no evidence", memdb.Style{Proof: true}, evident(func() string { return "" })},
+		{"EvidentBranch", "nobody can use the evidence", memdb.Style{}, func(_ *memdb.DB, h *Harness) {
+			n := 0
+			h.Driver = evidentDriver(h.Driver, func() func() string {
+				n++
+				s := strings.Repeat("x", n)
+				return func() string { return s }
+			})
 		}},
 		{"Blocker", "a branch that is gone still holds locks", memdb.Style{}, func(_ *memdb.DB, h *Harness) {
 			h.Driver = blockingDriver{h.Driver}
@@ -430,12 +451,38 @@ func (s sessionDriver) EndSession(ctx context.Context, db *sql.DB, xid drivers.X
 
 type provingDriver struct {
 	drivers.Driver
-	outcome func(ctx context.Context, db *sql.DB, xid drivers.XID) (committed, proven bool, err error)
+	outcome func(ctx context.Context, db *sql.DB, xid drivers.XID, evidence string) (committed, proven bool, err error)
 }
 
-func (p provingDriver) Outcome(ctx context.Context, db *sql.DB, xid drivers.XID) (committed, proven bool, err error) {
-	return p.outcome(ctx, db, xid)
+func (p provingDriver) Outcome(ctx context.Context, db *sql.DB, xid drivers.XID, evidence string) (committed, proven bool, err error) {
+	return p.outcome(ctx, db, xid, evidence)
 }
+
+// evident gives every branch that evidence. The driver stays a Prover, and does not look at it.
+func evident(evidence func() string) func(*memdb.DB, *Harness) {
+	return func(_ *memdb.DB, h *Harness) {
+		honest := h.Driver.(drivers.Prover)
+		h.Driver = provingDriver{evidentDriver(h.Driver, func() func() string { return evidence }), honest.Outcome}
+	}
+}
+
+// evidentDriver makes every branch an EvidentBranch, each with evidence of its own.
+func evidentDriver(next drivers.Driver, evidence func() func() string) drivers.Driver {
+	return wrapper{Driver: next, begin: func(next drivers.Driver, ctx context.Context, conn *sql.Conn, xid drivers.XID, opts *sql.TxOptions) (drivers.Branch, error) {
+		b, err := next.Begin(ctx, conn, xid, opts)
+		if err != nil {
+			return nil, err
+		}
+		return talkativeBranch{b, evidence()}, nil
+	}}
+}
+
+type talkativeBranch struct {
+	drivers.Branch
+	evidence func() string
+}
+
+func (t talkativeBranch) Evidence() string { return t.evidence() }
 
 type blockingDriver struct{ drivers.Driver }
 

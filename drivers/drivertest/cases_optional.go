@@ -16,6 +16,7 @@ func optionalCases() []testCase {
 		{"Identifier", "IdentityIsStable", identifier},
 		{"SessionEnder", "EndsTheSessionNotTheBranch", sessionEnder},
 		{"Prover", "TellsWhatBecameOfABranch", prover},
+		{"EvidentBranch", "GivesTheSameEvidenceFromPrepareOn", evidentBranch},
 		{"Blocker", "CountsNothingForABranchThatIsGone", blocker},
 		{"ReadOnlyBranch", "AgreesWithPrepare", readOnlyBranch},
 		{"Explainer", "KeepsTheErrorAndNamesTheRefusal", explainer},
@@ -154,23 +155,73 @@ func prover(r *run) {
 		r.lacks("Prover")
 		return
 	}
-	want := func(xid drivers.XID, when string, wantCommitted, wantProven bool) {
-		committed, proven, err := p.Outcome(r.ctx, r.other, xid)
+	want := func(xid drivers.XID, evidence, when string, wantCommitted, wantProven bool) {
+		r.Helper()
+		committed, proven, err := p.Outcome(r.ctx, r.other, xid, evidence)
 		if err != nil || proven != wantProven || committed != wantCommitted {
 			r.Errorf("Outcome of a branch %s: committed %v, proven %v, %v", when, committed, proven, err)
 		}
 	}
 	for _, commit := range []bool{true, false} {
 		b := r.prepared()
-		want(b.xid, "that is prepared", false, false)
+		evidence := evidenceOf(b)
+		want(b.xid, evidence, "that is prepared", false, false)
 		discard(b.conn)
 		if err := r.resolve(b.xid, commit); err != nil {
 			r.Errorf("finish the branch: %v", err)
 		}
-		want(b.xid, "that was finished", commit, true)
+		want(b.xid, evidence, "that was finished", commit, true)
+		for _, none := range []string{"", "this is no evidence", "1", "-1/0"} {
+			if committed, proven, err := p.Outcome(r.ctx, r.other, b.xid, none); err != nil || proven && committed != commit {
+				r.Errorf("Outcome of a branch that was finished, with the evidence %q: committed %v, proven %v, %v", none, committed, proven, err)
+			}
+		}
 		never := b.xid
 		never.GTRID += "0"
-		want(never, "that never was", false, false)
+		want(never, "", "that never was", false, false)
+	}
+}
+
+// evidenceOf returns the branch's evidence, "" where it gives none.
+func evidenceOf(b *branch) string {
+	if e, ok := b.Branch.(drivers.EvidentBranch); ok {
+		return e.Evidence()
+	}
+	return ""
+}
+
+// maxEvidence is what "some tens of bytes" are at most.
+const maxEvidence = 100
+
+func evidentBranch(r *run) {
+	seen := map[string]bool{}
+	for _, commit := range []bool{true, false} {
+		b := r.prepared()
+		if _, ok := b.Branch.(drivers.EvidentBranch); !ok {
+			r.lacks("EvidentBranch")
+			r.rollback(b)
+			discard(b.conn)
+			return
+		}
+		if _, ok := r.Driver.(drivers.Prover); !ok {
+			r.Errorf("a branch is an EvidentBranch, and its driver is no Prover: who reads the evidence?")
+		}
+		evidence := evidenceOf(b)
+		if evidence == "" || len(evidence) > maxEvidence || seen[evidence] {
+			r.Errorf("the evidence of a branch that is prepared is %q: want a text of its own, of at most %d bytes", evidence, maxEvidence)
+		}
+		seen[evidence] = true
+		if commit {
+			if err := b.Commit(r.ctx); err != nil {
+				r.Errorf("Commit: %v", err)
+			}
+		} else {
+			r.rollback(b)
+		}
+		if again := evidenceOf(b); again != evidence {
+			r.Errorf("the evidence of a branch was %q, and is %q after its end", evidence, again)
+		}
+		discard(b.conn)
 	}
 }
 
@@ -181,7 +232,9 @@ func blocker(r *run) {
 		return
 	}
 	b := r.prepared()
-	if locks, waiting, _, err := bl.Blocking(r.ctx, r.other, b.xid); err != nil || locks == 0 || waiting != 0 {
+	if locks, waiting, _, err := bl.Blocking(r.ctx, r.other, b.xid); errors.Is(err, drivers.ErrNotSupported) {
+		r.Logf("not told: %v", err)
+	} else if err != nil || locks == 0 || waiting != 0 {
 		r.Errorf("Blocking of a branch that has written, and that nobody waits for: %d locks, %d waiting, %v", locks, waiting, err)
 	}
 	r.rollback(b)

@@ -20,6 +20,7 @@ var styles = map[string]memdb.Style{
 	"SessionBound": {SessionBound: true},
 	"ReadOnly":     {ReadOnlyVotes: true},
 	"Proof":        {Proof: true},
+	"Evidence":     {Proof: true, Evidence: true},
 	"AbortOnError": {AbortOnError: true},
 	"Bare":         {Bare: true},
 	"NoIdentity":   {NoIdentity: true},

@@ -36,8 +36,7 @@ type branch struct {
 
 	asked    bool   // the two answers below are known
 	readOnly bool   // ending early gives up nothing
-	txid     string // the transaction's ID, "" if it had none when asked
-	server   string // when the server was started that gave the ID
+	evidence string // names the transaction, "" if it had no ID when asked
 }
 
 // ReadOnly reports whether Prepare will vote [drivers.VoteReadOnly]. It asks the server once; Prepare uses
@@ -47,7 +46,7 @@ func (b *branch) ReadOnly(ctx context.Context) (bool, error) {
 		return b.readOnly, err
 	}
 	var mark string
-	if err := ask(ctx, b.conn, stepAsk, askSQL, &mark, &b.txid, &b.server, &b.readOnly); err != nil {
+	if err := ask(ctx, b.conn, stepAsk, askSQL, &mark, &b.evidence, &b.readOnly); err != nil {
 		return false, b.refused(ctx, err)
 	}
 	if mark != activeMark(b.gid) {
@@ -239,24 +238,19 @@ func (b *branch) abort(ctx context.Context) error {
 	return err
 }
 
-// prove looks up what became of a prepared branch that somebody else has finished. Only the branch's own
-// connection, to the very server that gave the transaction its ID, can tell: after a failover another transaction
-// may bear that ID.
+// Evidence returns what [Driver.Outcome] needs to tell what has become of the branch: the cluster, its timeline, and the transaction's ID. It is "" for a
+// branch that had no ID, as it had changed nothing, when it was prepared.
+func (b *branch) Evidence() string { return b.evidence }
+
+// prove looks up what became of a prepared branch that somebody else has finished.
 func (b *branch) prove(ctx context.Context, unknown error) error {
-	if b.txid == "" {
+	switch committed, proven, err := outcome(ctx, b.conn, b.evidence); {
+	case err != nil || !proven:
 		return unknown
-	}
-	var fate string
-	if err := ask(ctx, b.conn, stepProve, fateSQL(b.txid, b.server), &fate); err != nil {
-		return unknown
-	}
-	switch fate {
-	case "committed":
+	case committed:
 		return &failure{step: stepProve, is: []error{drivers.ErrCommitted}, text: "somebody else has committed the branch"}
-	case "aborted":
-		return &failure{step: stepProve, is: []error{drivers.ErrRolledBack}, text: "somebody else has rolled the branch back"}
 	}
-	return unknown
+	return &failure{step: stepProve, is: []error{drivers.ErrRolledBack}, text: "somebody else has rolled the branch back"}
 }
 
 func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -24,7 +24,8 @@
 //
 // A prepared branch that somebody else finished is looked up by its transaction ID (pg_xact_status), so Commit
 // and Rollback of it tell its true outcome. From an XID alone that can't be done: [Driver.CommitPrepared] then
-// returns [drivers.ErrUnknownXID].
+// returns [drivers.ErrUnknownXID]. The branch gives its ID, with the cluster and the timeline in which it has a meaning, as
+// evidence, and with that [Driver.Outcome] can tell, also after crashes of the server.
 //
 // # Concurrency
 //
@@ -51,6 +52,11 @@
 // Only the role that prepared a transaction, or a superuser, can finish it: run recovery as the
 // application's role. A forgotten one holds its locks, and keeps VACUUM from cleaning up the whole server, until somebody
 // finishes it. It can be finished from its own database only, and is not part of a dump.
+//
+// After a failover to a standby, or a recovery from an archive, the outcome of an earlier branch can't be proven any more, as the transaction's ID may
+// be another's by now. Nor can it once the server has forgotten it, after VACUUM has frozen all transactions of
+// its time. A copy of a server's files that is older than the branch, and is started as if it had crashed, is not told from the
+// original: there another transaction of the same ID passes for the branch.
 //
 // What is prepared survives the server's crash; it survives the loss of the server only on a synchronous
 // standby. Changes of a prepared branch that somebody commits become visible one database after the other.

@@ -11,8 +11,8 @@ import (
 )
 
 // Driver is the driver for PostgreSQL 13 and later. It has no state; all its methods may be called
-// concurrently. It is a [drivers.Driver], [drivers.Checker], [drivers.Classifier], [drivers.Identifier] and [drivers.Blocker], and
-// its branches are [drivers.ReadOnlyBranch].
+// concurrently. It is a [drivers.Driver], [drivers.Checker], [drivers.Classifier], [drivers.Identifier], [drivers.Prover] and
+// [drivers.Blocker], and its branches are [drivers.ReadOnlyBranch] and [drivers.EvidentBranch].
 type Driver struct{}
 
 // New returns the driver. It works over any database/sql driver whose errors tell their SQLSTATE and which sends a

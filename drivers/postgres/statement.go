@@ -75,10 +75,7 @@ func rollbackPreparedSQL(gid string) string { return "ROLLBACK PREPARED '" + gid
 
 const markSQL = "SELECT COALESCE(pg_catalog.current_setting('xasql.branch', true), '')"
 
-// serverSQL tells one run of a server from another, and from every other server.
-const serverSQL = "(pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint::text"
-
-// askSQL returns the mark, the transaction's ID where it has one, the server, and whether ending the transaction
+// askSQL returns the mark, the evidence where the transaction has an ID, and whether ending the transaction
 // early gives up nothing.
 //
 // A transaction gets its ID with its first change, be it of data, schema, sequence or row lock. One
@@ -87,19 +84,13 @@ const serverSQL = "(pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start
 // gets no ID here, shows as a lock, too. Reading takes AccessShareLock. Only transactions without an
 // ID pay for the look into pg_locks.
 const askSQL = `SELECT COALESCE(pg_catalog.current_setting('xasql.branch', true), ''),
-	COALESCE(pg_catalog.pg_current_xact_id_if_assigned()::text, ''),
-	` + serverSQL + `,
+	CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NULL THEN ''
+		ELSE ` + historySQL + ` || '/' || pg_catalog.pg_current_xact_id_if_assigned()::text END,
 	CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL THEN false
 		WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN false
 		ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_locks
 			WHERE pid = pg_catalog.pg_backend_pid() AND locktype <> 'virtualxid' AND mode <> 'AccessShareLock')
 	END`
-
-// fateSQL asks for the fate of a transaction by its ID: committed, aborted, in progress; or empty where it is
-// too old to tell, or another server answers.
-func fateSQL(txid, server string) string {
-	return "SELECT COALESCE(CASE WHEN " + serverSQL + " = '" + server + "' THEN pg_catalog.pg_xact_status('" + txid + "'::pg_catalog.xid8) END, '')"
-}
 
 func ownerSQL(gid string) string {
 	return "SELECT pg_catalog.quote_ident(owner) FROM pg_catalog.pg_prepared_xacts WHERE gid = '" + gid + "'"
@@ -116,7 +107,7 @@ func exec(ctx context.Context, conn *sql.Conn, step step, statements string) err
 }
 
 // ask is exec for a query of one row.
-func ask(ctx context.Context, conn *sql.Conn, step step, query string, dest ...any) error {
+func ask(ctx context.Context, conn asker, step step, query string, dest ...any) error {
 	if err := ctx.Err(); err != nil {
 		return &failure{step: step, text: "not sent", cause: err, is: []error{err}}
 	}

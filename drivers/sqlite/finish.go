@@ -185,8 +185,8 @@ func (d driver) RollbackPrepared(ctx context.Context, db *sql.DB, xid drivers.XI
 	return err
 }
 
-// Outcome implements [drivers.Prover]: of the last 1000 prepared branches the file knows what became of them.
-func (d driver) Outcome(ctx context.Context, db *sql.DB, xid drivers.XID) (isCommitted, proven bool, err error) {
+// Outcome implements [drivers.Prover]: of the last 1000 prepared branches the file knows what became of them, by their XIDs alone.
+func (d driver) Outcome(ctx context.Context, db *sql.DB, xid drivers.XID, _ string) (isCommitted, proven bool, err error) {
 	err = d.use(ctx, db, func(s session) error {
 		fate, err := d.fate(ctx, s, xid)
 		isCommitted, proven = fate == committed, fate == committed || fate == rolledBack

@@ -19,6 +19,8 @@ type branch struct {
 	conn   *sql.Conn
 	xid    drivers.XID
 	over   outcome
+
+	evidence string
 }
 
 // outcome is how a branch ended, as far as this client was told.
@@ -165,3 +167,9 @@ func (r readOnlyBranch) ReadOnly(ctx context.Context) (bool, error) {
 	r.driver.db.tell(OpReadOnly, answer, err)
 	return is, err
 }
+
+// evidentBranch is a branch of a Style with Evidence.
+type evidentBranch struct{ *branch }
+
+// Evidence implements drivers.EvidentBranch.
+func (e evidentBranch) Evidence() string { return e.evidence }

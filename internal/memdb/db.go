@@ -23,6 +23,9 @@ type Style struct {
 	ReadOnlyVotes bool
 	// Proof keeps every branch's outcome for ever, so that a second commit or rollback gets a proven answer.
 	Proof bool
+	// Evidence, with Proof and without ReadOnlyVotes, makes the branches drivers.EvidentBranch: without their evidence nothing is proven, so
+	// that only drivers.Prover.Outcome can tell.
+	Evidence bool
 	// AbortOnError lets any failed statement abort its transaction, as PostgreSQL does.
 	AbortOnError bool
 	// Bare leaves out the driver's optional interfaces.
@@ -46,7 +49,8 @@ type DB struct {
 	locks      map[string]*txn // by key; allKeys is the whole table's lock
 	branches   map[drivers.XID]*txn
 	strangers  map[string]*txn // prepared, with names that are no XIDs
-	outcomes   map[drivers.XID]bool
+	outcomes   map[drivers.XID]ending
+	begun      int // branches so far
 	sessions   map[*session]struct{}
 	down       bool
 	onEvent    func(string)
@@ -63,7 +67,7 @@ func New(name string) *DB {
 		locks:     map[string]*txn{},
 		branches:  map[drivers.XID]*txn{},
 		strangers: map[string]*txn{},
-		outcomes:  map[drivers.XID]bool{},
+		outcomes:  map[drivers.XID]ending{},
 		sessions:  map[*session]struct{}{},
 		faults:    map[Op][]Fault{},
 	}

@@ -31,22 +31,31 @@ type xaDriver struct{ db *DB }
 
 // Begin implements drivers.Driver.
 func (x xaDriver) Begin(ctx context.Context, sc *sql.Conn, xid drivers.XID, opts *sql.TxOptions) (drivers.Branch, error) {
+	var evidence string
 	err := x.onConn(ctx, OpBegin, sc, func(c *conn) error {
 		if err := xid.Validate(); err != nil {
 			return err
 		}
 		c.db.mu.Lock()
 		defer c.db.mu.Unlock()
-		_, err := c.session.begin(xid, opts)
+		t, err := c.session.begin(xid, opts)
+		if err == nil {
+			c.db.begun++
+			t.number = c.db.begun
+			evidence = t.evidence()
+		}
 		return err
 	})
 	x.db.tell(OpBegin, "", err)
 	if err != nil {
 		return nil, err
 	}
-	b := &branch{driver: x, conn: sc, xid: xid}
-	if x.db.Style.ReadOnlyVotes {
+	b := &branch{driver: x, conn: sc, xid: xid, evidence: evidence}
+	switch {
+	case x.db.Style.ReadOnlyVotes:
 		return readOnlyBranch{b}, nil
+	case x.db.Style.Evidence:
+		return evidentBranch{b}, nil
 	}
 	return b, nil
 }
@@ -139,13 +148,13 @@ func (c *conn) resolve(xid drivers.XID, commit bool) error {
 
 // unknown answers a commit or rollback of a branch that is not there, with proof where the Style has it.
 func (d *DB) unknown(xid drivers.XID, commit bool) error {
-	committed, known := d.outcomes[xid]
+	end, known := d.outcomes[xid]
 	switch {
-	case !known || !d.Style.Proof:
+	case !known || !d.Style.Proof || d.Style.Evidence:
 		return fmt.Errorf("memdb: branch %s: %w", xid, drivers.ErrUnknownXID)
-	case committed == commit:
+	case end.committed == commit:
 		return nil
-	case committed:
+	case end.committed:
 		return fmt.Errorf("memdb: branch %s: %w", xid, drivers.ErrCommitted)
 	}
 	return fmt.Errorf("memdb: branch %s: %w: %w", xid, drivers.ErrUnknownXID, drivers.ErrRolledBack)
@@ -155,11 +164,12 @@ func (d *DB) unknown(xid drivers.XID, commit bool) error {
 type provingDriver struct{ fullDriver }
 
 // Outcome implements drivers.Prover.
-func (p provingDriver) Outcome(ctx context.Context, pool *sql.DB, xid drivers.XID) (committed, proven bool, err error) {
+func (p provingDriver) Outcome(ctx context.Context, pool *sql.DB, xid drivers.XID, evidence string) (committed, proven bool, err error) {
 	err = p.onPool(ctx, OpOutcome, pool, func(c *conn) error {
 		c.db.mu.Lock()
 		defer c.db.mu.Unlock()
-		committed, proven = c.db.outcomes[xid]
+		end, known := c.db.outcomes[xid]
+		committed, proven = end.committed, known && (!c.db.Style.Evidence || end.evidence == evidence)
 		return nil
 	})
 	return committed, proven, err

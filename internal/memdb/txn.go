@@ -33,6 +33,7 @@ var (
 // txn is a transaction, a local one or a branch, as the server knows it. Its fields are guarded by DB.mu.
 type txn struct {
 	xid      drivers.XID // zero: a local transaction
+	number   int         // of a branch: tells it from every other of its database
 	level    sql.IsolationLevel
 	readOnly bool
 
@@ -53,6 +54,14 @@ func newTxn(xid drivers.XID, opts *sql.TxOptions) *txn {
 	}
 	return t
 }
+
+// ending is how a prepared branch ended.
+type ending struct {
+	committed bool
+	evidence  string
+}
+
+func (t *txn) evidence() string { return fmt.Sprintf("branch %d", t.number) }
 
 func (t *txn) local() bool { return t.xid == drivers.XID{} }
 
@@ -176,7 +185,7 @@ func (d *DB) finish(t *txn, commit bool) {
 		}
 	}
 	if t.state == prepared && !t.local() {
-		d.outcomes[t.xid] = commit
+		d.outcomes[t.xid] = ending{commit, t.evidence()}
 	}
 	for k, h := range d.locks {
 		if h == t {
