@@ -14,10 +14,12 @@ type link struct {
 	proxy  *Proxy
 	client *net.TCPConn
 
-	mu      sync.Mutex
-	server  *net.TCPConn // nil until it is connected
-	isOver  bool
-	broken  chan struct{}           // closed by breakOff
+	broken   chan struct{} // closed by breakOff
+	stranded chan struct{} // closed by strand
+
+	mu     sync.Mutex   // guards what follows, and the closing of the channels
+	server *net.TCPConn // nil until it is connected
+
 	gentle  atomic.Bool             // the client has got an answer that it must be able to read
 	pending atomic.Pointer[trigger] // strikes at the server's next answer
 	turn    sync.Mutex              // held while something passes and a trigger then strikes: nothing slips in between
@@ -36,12 +38,11 @@ func (l *link) run() {
 	server := conn.(*net.TCPConn)
 	defer server.Close()
 	l.mu.Lock()
-	if l.isOver {
-		l.mu.Unlock()
-		return
-	}
 	l.server = server
 	l.mu.Unlock()
+	if isClosed(l.broken) {
+		return
+	}
 
 	var both sync.WaitGroup
 	both.Go(func() { l.requests(server) })
@@ -61,8 +62,7 @@ func (l *link) end() {
 func (l *link) breakOff(hard bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.isOver {
-		l.isOver = true
+	if !isClosed(l.broken) {
 		close(l.broken)
 		if l.gentle.Load() {
 			_ = l.client.Close()
@@ -75,6 +75,24 @@ func (l *link) breakOff(hard bool) {
 	}
 	if hard && l.server != nil {
 		_ = l.server.Close()
+	}
+}
+
+// strand makes the link a dead one that neither end hears of.
+func (l *link) strand() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !isClosed(l.stranded) {
+		close(l.stranded)
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

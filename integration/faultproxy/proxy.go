@@ -55,6 +55,16 @@ func (p *Proxy) Reset() { p.become(open, true) }
 // outlives the other end. New clients connect, and hear nothing.
 func (p *Proxy) Hang() { p.become(hung, false) }
 
+// Strand lets nothing pass any more over the connections that are there, and tells neither end of it: as when a router has forgotten
+// them. Each end's connection outlives the other end, until Cut, Reset or Close. New connections work.
+func (p *Proxy) Strand() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		l.strand()
+	}
+}
+
 // Heal ends Cut and Hang. As when a broken network comes back, what Hang has held back arrives late, even where its
 // sender has given up and closed; call Cut before Heal if it never shall. Latency and Drip stay.
 func (p *Proxy) Heal() { p.become(open, false) }
@@ -95,7 +105,7 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return // closed
 		}
-		l := &link{proxy: p, client: client.(*net.TCPConn), broken: make(chan struct{})}
+		l := &link{proxy: p, client: client.(*net.TCPConn), broken: make(chan struct{}), stranded: make(chan struct{})}
 		p.mu.Lock()
 		if p.state == cut || p.state == closed {
 			// The listener stays, so that no other program can take the port meanwhile.
@@ -116,6 +126,9 @@ func (p *Proxy) pass(l *link) bool {
 		p.mu.Unlock()
 		select {
 		case <-l.broken:
+			return false
+		case <-l.stranded:
+			<-l.broken
 			return false
 		default:
 		}

@@ -258,6 +258,30 @@ func TestCutLosesWhatHangHasHeldBack(t *testing.T) {
 	s.expectNothing(t)
 }
 
+func TestStrandTellsNeitherEnd(t *testing.T) {
+	s := newServer(t)
+	p := newProxy(t, s.addr)
+	c, gone := dial(t, p), dial(t, p)
+	c.ask(t, "a", "re: a")
+	gone.ask(t, "b", "re: b")
+	s.expect(t, "a")
+	s.expect(t, "b")
+	p.Strand()
+	p.Strand()
+	p.Heal()
+	c.send(t, "never")
+	gone.Close()
+	c.expectSilence(t)
+	dial(t, p).ask(t, "new", "re: new")
+	s.expect(t, "new")
+	s.expectNothing(t)
+	p.Close()
+	c.expectReset(t)
+	for range 3 {
+		s.expect(t, "closed")
+	}
+}
+
 func TestTriggerStrikesAtTheNthMatch(t *testing.T) {
 	for _, when := range []faultproxy.When{faultproxy.Before, faultproxy.During, faultproxy.Lost, faultproxy.After} {
 		t.Run(when.String()+" cut", func(t *testing.T) {
