@@ -159,6 +159,9 @@ func (m *Memory) decide(ctx context.Context, d txlog.Decision) (txlog.Outcome, e
 			d.At = time.Now()
 		}
 		d.Resources = slices.Clone(d.Resources)
+		if d.Evidence = slices.Clone(d.Evidence); d.Outcome != txlog.Committed || len(d.Evidence) != len(d.Resources) {
+			d.Evidence = nil
+		}
 		m.seq++
 		m.decisions[d.ID] = &memoryDecision{Decision: d, seq: m.seq}
 	}
@@ -251,7 +254,7 @@ func (m *Memory) unsettled() ([]txlog.Decision, error) {
 	list := make([]txlog.Decision, len(open))
 	for i, d := range open {
 		list[i] = d.Decision
-		list[i].Resources = slices.Clone(d.Resources)
+		list[i].Resources, list[i].Evidence = slices.Clone(d.Resources), slices.Clone(d.Evidence)
 	}
 	return list, nil
 }

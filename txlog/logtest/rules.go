@@ -40,6 +40,8 @@ func logRules() []rule {
 			lacksReopen, closed},
 		{"L11", "A log opened to be read returns ErrReadOnly from Decide and Settle, and is not changed by anything.",
 			lacksReadOnly, readOnly},
+		{"L12", "Unsettled yields the Evidence of a committed decision whole and at its positions. What a log has no room for, or what does not match Resources in number, it drops as a whole, and records the decision without it.",
+			lacksReopen, evidenceIsKept},
 	}
 }
 

@@ -314,6 +314,54 @@ func brokenLogs() map[string][]func() Harness {
 				}}
 			}),
 		},
+		"L12": {
+			wrapped(func(m *Memory) txlog.Log { // cuts what is long
+				return altered{Log: m, list: changed(m, func(d txlog.Decision) txlog.Decision {
+					for i, e := range d.Evidence {
+						d.Evidence[i] = e[:min(len(e), 255)]
+					}
+					return d
+				})}
+			}),
+			wrapped(func(m *Memory) txlog.Log { // leaves out what is empty
+				return altered{Log: m, list: changed(m, func(d txlog.Decision) txlog.Decision {
+					d.Evidence = slices.DeleteFunc(d.Evidence, func(e string) bool { return e == "" })
+					return d
+				})}
+			}),
+			wrapped(func(m *Memory) txlog.Log { // keeps it in the memory of one opening
+				return altered{Log: m, close: func() error {
+					err := m.Close()
+					m.mu.Lock()
+					defer m.mu.Unlock()
+					for _, d := range m.decisions {
+						d.Evidence = nil
+					}
+					return err
+				}}
+			}),
+			wrapped(func(m *Memory) txlog.Log { // refuses what it has no room for
+				return altered{Log: m, decide: func(ctx context.Context, d txlog.Decision) (txlog.Outcome, error) {
+					for _, e := range d.Evidence {
+						if len(e) > 60_000 {
+							return 0, notDecided(d.ID, fmt.Errorf("%d bytes of evidence", len(e)))
+						}
+					}
+					return m.Decide(ctx, d)
+				}}
+			}),
+			wrapped(func(m *Memory) txlog.Log { // keeps what matches no resource
+				return altered{Log: m, decide: func(ctx context.Context, d txlog.Decision) (txlog.Outcome, error) {
+					o, err := m.Decide(ctx, d)
+					m.mu.Lock()
+					defer m.mu.Unlock()
+					if kept := m.decisions[d.ID]; kept != nil && len(d.Evidence) < len(d.Resources) {
+						kept.Evidence = slices.Clone(d.Evidence)
+					}
+					return o, err
+				}}
+			}),
+		},
 		"L11": {func() Harness { // settles for a reader
 			h := memoryHarness(plain)
 			m := h.Log.(*Memory)
