@@ -1,0 +1,2 @@
+// Command torture
+package main
