@@ -40,7 +40,7 @@ type Decision struct {
 	Resources []string  // the names of the resources that hold a branch of it, as written at the time
 	At        time.Time // when it was decided; Decide sets it when it is zero
 	// Evidence is what each branch's database needs, beside its XID, to prove afterwards what became of the branch (see drivers.EvidentBranch): by
-	// the position of Resources, and "" where there is none. nil: none at all. It is empty of what has been settled, and of an aborted decision.
+	// the position of Resources, and "" where there is none. nil: none at all, as of an aborted decision. Of a settled one it may be dropped.
 	Evidence []string
 }
 

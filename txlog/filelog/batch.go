@@ -107,7 +107,7 @@ func (l *Log) conclude(b *batch, attempted bool, err error) {
 	defer l.mu.Unlock()
 	for i := range b.records {
 		r := &b.records[i]
-		decides := r.kind == kindCommit || r.kind == kindAbort
+		decides := r.kind.decides()
 		if decides {
 			delete(l.pending, r.id)
 		}

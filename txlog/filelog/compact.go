@@ -246,7 +246,7 @@ func (c *compaction) add(ctx context.Context, r *record) error {
 		return err
 	case stands:
 		c.keep(*r)
-	case r.kind != kindCommit && r.kind != kindAbort, !known, uint64(e.segment) > c.seq:
+	case !r.kind.decides(), !known, uint64(e.segment) > c.seq:
 		// Settling is told by the index; what is not known there, or decided anew since, was dropped before.
 	case e.unsettled != nil:
 		c.keep(*r)

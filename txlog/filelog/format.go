@@ -42,6 +42,7 @@ const (
 	kindPlace                    // the directory that the log is in; see residence
 	kindNote                     // somebody has something to say of ID; see record.note
 	kindForget                   // the notes on ID are dropped
+	kindEvident                  // ID is committed; resources, then the evidence of each
 )
 
 // record is one entry of the log.
@@ -222,7 +223,7 @@ func (s seeder) decodeRecord(b []byte, offset int64, str func([]byte) string) (r
 	rest := b[21:]
 	id, rest, ok := cutString(rest)
 	count, w := binary.Uvarint(rest)
-	if !ok || w <= 0 || count > uint64(len(rest)) || r.kind < kindCommit || r.kind > kindForget {
+	if !ok || w <= 0 || count > uint64(len(rest)) || r.kind < kindCommit || r.kind > kindEvident {
 		return r, int(n), errMalformed
 	}
 	rest = rest[w:]
@@ -235,9 +236,12 @@ func (s seeder) decodeRecord(b []byte, offset int64, str func([]byte) string) (r
 		if name, rest, ok = cutString(rest); !ok {
 			return r, int(n), errMalformed
 		}
+		if r.kind == kindEvident && i >= len(r.resources)/2 {
+			str = once // str keeps what comes again
+		}
 		r.resources[i] = str(name)
 	}
-	if len(rest) != 0 || r.kind == kindRegister && count != 1 || r.malformedNote() {
+	if len(rest) != 0 || r.kind == kindRegister && count != 1 || r.kind == kindEvident && count%2 != 0 || r.malformedNote() {
 		return r, int(n), errMalformed
 	}
 	return r, int(n), nil
@@ -255,9 +259,24 @@ func cutString(b []byte) (s, rest []byte, ok bool) {
 	return b[:n], b[n:], true
 }
 
+// once makes a string that is not expected again.
+func once(b []byte) string { return string(b) }
+
+// named returns the resources of a decision, and their evidence if there is any.
+func (r *record) named() (resources, evidence []string) {
+	if r.kind != kindEvident {
+		return r.resources, nil
+	}
+	n := len(r.resources) / 2
+	return r.resources[:n:n], r.resources[n:]
+}
+
+// decides reports whether the record is a decision.
+func (k kind) decides() bool { return k.outcome() != txlog.Undecided }
+
 func (k kind) outcome() txlog.Outcome {
 	switch k {
-	case kindCommit:
+	case kindCommit, kindEvident:
 		return txlog.Committed
 	case kindAbort:
 		return txlog.Aborted

@@ -48,7 +48,7 @@ func newIndex() *index {
 // earlier one is an error, and changes nothing: the first stands.
 func (x *index) apply(r *record, segment uint64) error {
 	switch r.kind {
-	case kindCommit, kindAbort:
+	case kindCommit, kindAbort, kindEvident:
 		if e, ok := x.decisions[r.id]; ok {
 			if e.outcome != r.kind.outcome() {
 				return fmt.Errorf("%q is %s here and %s before", r.id, r.kind.outcome(), e.outcome)
@@ -56,8 +56,9 @@ func (x *index) apply(r *record, segment uint64) error {
 			return nil
 		}
 		u := x.link()
-		resources := x.names.shared(r.resources)
-		u.Decision = txlog.Decision{ID: r.id, Outcome: r.kind.outcome(), Resources: *resources, At: r.at}
+		names, evidence := r.named()
+		resources := x.names.shared(names)
+		u.Decision = txlog.Decision{ID: r.id, Outcome: r.kind.outcome(), Resources: *resources, At: r.at, Evidence: evidence}
 		x.decisions[r.id] = entry{unsettled: u, segment: uint32(segment), outcome: u.Outcome,
 			sec: r.at.Unix(), nsec: uint32(r.at.Nanosecond()), resources: resources}
 	case kindSettle:
@@ -182,6 +183,6 @@ func interner() func([]byte) string {
 }
 
 func clone(d txlog.Decision) txlog.Decision {
-	d.Resources = slices.Clone(d.Resources)
+	d.Resources, d.Evidence = slices.Clone(d.Resources), slices.Clone(d.Evidence)
 	return d
 }

@@ -2,10 +2,12 @@ package filelog
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,7 +76,7 @@ func newLog(dir string, opts Options) *Log {
 func (l *Log) ID() string { return l.id }
 
 // Decide records d, unless a decision of d.ID stands already, and returns the outcome that stands. It is durable when
-// Decide returns nil.
+// Decide returns nil. Evidence that does not fit into the record, which holds 64 KiB in all, is left out.
 //
 // An error that is ErrNotDecided means that this call recorded nothing, and never will. Any other error means that the
 // outcome is unknown until the log is opened again: the write or the sync failed. From then on the log is latched, and every
@@ -125,7 +127,10 @@ func (l *Log) decide(ctx context.Context, d txlog.Decision) (txlog.Outcome, erro
 		r.at = l.opts.now()
 	}
 	r.at = r.at.Round(0).UTC()                       // as it will be read
-	r.resources = *l.index.names.shared(r.resources) // the caller may change them later
+	r.resources = *l.index.names.shared(d.Resources) // the caller may change them later
+	if r.kind == kindEvident {
+		r.resources = slices.Concat(r.resources, d.Evidence)
+	}
 	b := l.next
 	b.records = append(b.records, r)
 	l.pending[d.ID] = b
@@ -140,12 +145,25 @@ func decisionRecord(d txlog.Decision) (record, error) {
 	switch d.Outcome {
 	case txlog.Committed:
 		r.kind = kindCommit
+		if r.hasRoom(d.Evidence) {
+			r.kind = kindEvident
+		}
 	case txlog.Aborted:
 		r.kind = kindAbort
 	default:
 		return r, fmt.Errorf("outcome is %s: only committed or aborted can be decided", d.Outcome)
 	}
 	return r, r.check()
+}
+
+// hasRoom reports whether there is evidence that the record can hold.
+func (r record) hasRoom(evidence []string) bool {
+	size, some := r.size(), false
+	for _, e := range evidence {
+		size += binary.MaxVarintLen32 + len(e)
+		some = some || e != ""
+	}
+	return some && len(evidence) == len(r.resources) && size <= maxRecordSize
 }
 
 func (r record) check() error {

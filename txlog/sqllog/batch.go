@@ -63,7 +63,7 @@ func (l *Log) take(rows, bytes int) []*item {
 	n := 0
 	for n < min(rows, len(l.queue)) {
 		r := l.queue[n].row
-		if bytes -= len(r.id) + len(r.resources) + 32; bytes < 0 && n > 0 {
+		if bytes -= len(r.id) + len(r.resources) + len(r.evidence) + 32; bytes < 0 && n > 0 {
 			break
 		}
 		l.queue[n].sent = true
@@ -179,12 +179,12 @@ func (l *Log) insert(ctx context.Context, conn *sql.Conn, b *batch) (answers map
 
 // insertRows changes each row that it finds: its own commit then makes durable what somebody else has only just committed.
 func (l *Log) insertRows(ctx context.Context, conn *sql.Conn, items []*item) (map[string]txlog.Outcome, error) {
-	args := make([]any, 0, 4*len(items))
+	args := make([]any, 0, 5*len(items))
 	for _, it := range items {
-		args = append(args, it.row.id, it.row.outcome, it.row.resources, it.row.decidedAt)
+		args = append(args, it.row.id, it.row.outcome, it.row.resources, it.row.evidence, it.row.decidedAt)
 	}
-	query := l.grammar.text("INSERT INTO xasql_decision (id, outcome, resources, decided_at, settled_at) VALUES " +
-		repeat("(?, ?, ?, ?, 0)", len(items)) + " " + l.grammar.conflict)
+	query := l.grammar.text("INSERT INTO xasql_decision (id, outcome, resources, evidence, decided_at, settled_at) VALUES " +
+		repeat("(?, ?, ?, ?, ?, 0)", len(items)) + " " + l.grammar.conflict)
 	if l.grammar.returns {
 		return outcomes(conn.QueryContext(ctx, query, args...))
 	}

@@ -14,11 +14,15 @@ import (
 // maxResources is the limit of the encoded names of a decision's resources, in bytes: what MySQL's TEXT holds, rounded down.
 const maxResources = 60_000
 
+// maxEvidence is likewise that of a decision's evidence: what is longer is left out.
+const maxEvidence = 60_000
+
 // row is a decision as the table holds it.
 type row struct {
 	id        string // encoded
 	outcome   string
 	resources string
+	evidence  string
 	decidedAt int64
 }
 
@@ -45,7 +49,7 @@ type doubt struct {
 }
 
 // Decide records d, unless a decision of d.ID stands already, and returns the outcome that stands. It is durable when
-// Decide returns nil.
+// Decide returns nil. Evidence of more than 60,000 bytes, as it is kept, is left out.
 //
 // An error that is ErrNotDecided means that this call recorded nothing, and never will. Any other error means that the
 // outcome is unknown: the connection was lost, and the database could not be asked in time. The log goes on asking, and
@@ -139,7 +143,11 @@ func newRow(d txlog.Decision) (row, error) {
 	if at.IsZero() {
 		at = time.Now()
 	}
-	return row{id: id, outcome: d.Outcome.String(), resources: resources, decidedAt: at.UnixMicro()}, nil
+	r := row{id: id, outcome: d.Outcome.String(), resources: resources, decidedAt: at.UnixMicro()}
+	if e := encodeEvidence(d); len(e) <= maxEvidence {
+		r.evidence = e
+	}
+	return r, nil
 }
 
 func notDecided(cause error) error { return fmt.Errorf("%w: %w", txlog.ErrNotDecided, cause) }

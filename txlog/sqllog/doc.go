@@ -50,5 +50,6 @@
 // Leases run by the clock of the database: one that is set back keeps dead members alive for so much longer, and one that is set forward
 // lets members lose what they have in hand. No outcome hangs on that.
 //
-// IDs and names of resources have at most 255 bytes, the names of one decision's resources 60,000 in all; times are kept in microseconds.
+// IDs and names of resources have at most 255 bytes, the names of one decision's resources 60,000 in all; times are kept in microseconds. Evidence of
+// more than 60,000 bytes is not kept.
 package sqllog

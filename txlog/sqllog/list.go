@@ -10,7 +10,7 @@ import (
 	"github.com/xasql/xasql/txlog"
 )
 
-const entryColumns = "SELECT id, outcome, resources, decided_at, settled_at FROM xasql_decision "
+const entryColumns = "SELECT id, outcome, resources, evidence, decided_at, settled_at FROM xasql_decision "
 
 // entry is a row of the decisions' table.
 type entry struct {
@@ -110,9 +110,9 @@ func scanEntries(rows *sql.Rows) ([]entry, error) {
 	var page []entry
 	for rows.Next() {
 		var e entry
-		var outcome, resources string
+		var outcome, resources, evidence string
 		var settledAt int64
-		if err := rows.Scan(&e.key, &outcome, &resources, &e.decidedAt, &settledAt); err != nil {
+		if err := rows.Scan(&e.key, &outcome, &resources, &evidence, &e.decidedAt, &settledAt); err != nil {
 			return nil, err
 		}
 		o, err := parseOutcome(outcome)
@@ -120,6 +120,7 @@ func scanEntries(rows *sql.Rows) ([]entry, error) {
 			return nil, err
 		}
 		e.ID, e.Outcome, e.Resources = decode(e.key), o, decodeList(resources)
+		e.Evidence = decodeEvidence(evidence, len(e.Resources))
 		e.At, e.SettledAt = time.UnixMicro(e.decidedAt).UTC(), fromMicros(settledAt)
 		page = append(page, e)
 	}

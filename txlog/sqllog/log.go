@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -281,6 +282,26 @@ func encodeList(names []string) string {
 		coded[i] = encode(n)
 	}
 	return strings.Join(coded, " ")
+}
+
+// encodeEvidence returns "" where there is none, or none that matches the resources.
+func encodeEvidence(d txlog.Decision) string {
+	if d.Outcome != txlog.Committed || len(d.Evidence) != len(d.Resources) || !slices.ContainsFunc(d.Evidence, func(e string) bool { return e != "" }) {
+		return ""
+	}
+	return encodeList(d.Evidence)
+}
+
+// decodeEvidence undoes encodeEvidence. What was not made for so many resources is none.
+func decodeEvidence(s string, resources int) []string {
+	texts := strings.Split(s, " ")
+	if s == "" || len(texts) != resources {
+		return nil
+	}
+	for i, e := range texts {
+		texts[i] = decode(e)
+	}
+	return texts
 }
 
 func decodeList(s string) []string {

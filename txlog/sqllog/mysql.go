@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS xasql_decision (
 	id         VARCHAR(255) NOT NULL PRIMARY KEY,
 	outcome    VARCHAR(9) NOT NULL CHECK (outcome IN ('committed', 'aborted')),
 	resources  TEXT NOT NULL,            -- names, with blanks between them
+	evidence   TEXT NOT NULL,            -- of each resource, with blanks between, or nothing
 	decided_at BIGINT NOT NULL,
 	settled_at BIGINT NOT NULL,          -- 0 until every branch has confirmed
 	asked      BIGINT NOT NULL DEFAULT 0, -- how often it was to be decided again

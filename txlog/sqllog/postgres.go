@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS xasql_decision (
 	id         text COLLATE "C" NOT NULL PRIMARY KEY,
 	outcome    text NOT NULL CHECK (outcome IN ('committed', 'aborted')),
 	resources  text NOT NULL,            -- names, with blanks between them
+	evidence   text NOT NULL,            -- of each resource, with blanks between, or nothing
 	decided_at bigint NOT NULL,
 	settled_at bigint NOT NULL,          -- 0 until every branch has confirmed
 	asked      bigint NOT NULL DEFAULT 0 -- how often it was to be decided again

@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS xasql_decision (
 	id         TEXT NOT NULL PRIMARY KEY,
 	outcome    TEXT NOT NULL CHECK (outcome IN ('committed', 'aborted')),
 	resources  TEXT NOT NULL,             -- names, with blanks between them
+	evidence   TEXT NOT NULL,             -- of each resource, with blanks between, or nothing
 	decided_at INTEGER NOT NULL,
 	settled_at INTEGER NOT NULL,          -- 0 until every branch has confirmed
 	asked      INTEGER NOT NULL DEFAULT 0 -- how often it was to be decided again
