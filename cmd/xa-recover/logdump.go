@@ -23,7 +23,8 @@ type dumpEntry struct {
 	At        time.Time `json:"at,omitzero"`
 	Settled   bool      `json:"settled"`
 	SettledAt time.Time `json:"settled_at,omitzero"`
-	Resources []string  `json:"resources"` // that it names; a log may have dropped those of a settled one
+	Resources []string  `json:"resources"`          // that it names; a log may have dropped those of a settled one
+	Evidence  []string  `json:"evidence,omitempty"` // of each of them: what its database can prove the outcome by
 }
 
 func (a *app) logDumpCommand() *cobra.Command {
@@ -118,7 +119,7 @@ func (d *dump) write(e txlog.Entry) (err error) {
 	d.written++
 	if d.json {
 		err = json.NewEncoder(d.out).Encode(dumpEntry{
-			ID: e.ID, Outcome: e.Outcome.String(), At: e.At.UTC(), Settled: !e.SettledAt.IsZero(), SettledAt: e.SettledAt.UTC(), Resources: nonNil(e.Resources)})
+			ID: e.ID, Outcome: e.Outcome.String(), At: e.At.UTC(), Settled: !e.SettledAt.IsZero(), SettledAt: e.SettledAt.UTC(), Resources: nonNil(e.Resources), Evidence: e.Evidence})
 	} else {
 		if d.written == 1 {
 			err = d.line("ID", "OUTCOME", "DECIDED", "SETTLED", "RESOURCES")

@@ -103,7 +103,7 @@ func TestLogDumpReadsTheArchivesToo(t *testing.T) {
 	log := w.newFileLog()
 	const settled = 50
 	for n := range settled + 1 {
-		d := txlog.Decision{ID: w.id(n), Outcome: txlog.Committed, Resources: []string{"berlin"}, At: now.Add(time.Duration(n) * time.Second)}
+		d := txlog.Decision{ID: w.id(n), Outcome: txlog.Committed, Resources: []string{"berlin"}, At: now.Add(time.Duration(n) * time.Second), Evidence: []string{"7301.1/4711"}}
 		if _, err := log.Decide(t.Context(), d); err != nil {
 			t.Fatal(err)
 		}
@@ -122,5 +122,8 @@ func TestLogDumpReadsTheArchivesToo(t *testing.T) {
 		if count := strings.Count(w.session.String(), `{"id":"`+w.id(n)+`",`); count != 1 {
 			t.Errorf("%s is listed %d times", w.id(n), count)
 		}
+	}
+	if count := strings.Count(w.session.String(), `"resources":["berlin"],"evidence":["7301.1/4711"]}`); count != 1 {
+		t.Errorf("%d decisions show their evidence, want the one that is not settled", count)
 	}
 }

@@ -31,7 +31,7 @@
 //	version:       command version revision go
 //	log info:      command status log_id kind place damage copied_at original owner segments archives bytes version unsettled settled members
 //	  members:     mark name alive since expires
-//	log dump:      id outcome at settled settled_at resources
+//	log dump:      id outcome at settled settled_at resources evidence
 //	log verify:    command status log_id owner damage version decisions unsettled files
 //	  files:       name kind bytes records cut damage
 //	log compact:   command status log_id owner before after
