@@ -51,6 +51,7 @@ type defect struct {
 	name    string
 	make    func(map[string][]byte)
 	open    []string // the unsettled decisions
+	proofs  []string // the evidence of unsettled decisions: ID, resource, text
 	notes   []string // what is noted: ID, kind, resource, author, text, and the second of its time
 	missing []string // IDs of which nothing may be known: Undecided, or on a corrupt log ErrCorrupt
 	unread  []string // IDs of which nothing can be known although the log opens: ErrCorrupt
@@ -122,7 +123,23 @@ func defects() []defect {
 		}, open: all},
 		{name: "notes", make: goldenNotes, open: all, notes: []string{
 			"t2 committed by hand  alice both databases were restored 2", "t0 heuristic orders xa-recover pg: branch is gone 4", "t2 heuristic ledger alice – 5"}},
+		{name: "evidence", make: goldenEvidence, open: all, proofs: []string{"t2 orders 7301.1/4711", "t4 ledger @1732295000123456/4712"}},
+		{name: "evidence-of-none", make: func(m map[string][]byte) { // three texts are not two by two
+			m[last] = seed.appendBatch(m[last], int64(len(m[last])), []record{{kindEvident, "t5", []string{"orders", "ledger", "7301.1/4713"}, goldenTime(6)}})
+			m[last] = mark(m[last])
+		}, open: all, missing: []string{"t5"}, refused: last + "+", reads: true},
 	}, archiveDefects()...)
+}
+
+// goldenEvidence is a log after a compaction, in which one decision with evidence came before, and one after.
+func goldenEvidence(m map[string][]byte) {
+	delete(m, segmentName(1))
+	m[segmentName(2)] = goldenSegment(goldenID, 2, true,
+		[]record{{kindRegister, "orders", []string{"pg-7301/shop"}, goldenTime(1)}, {kindCommit, "t1", []string{"orders"}, goldenTime(2)},
+			{kind: kindSettle, id: "t1", at: goldenTime(3)}, {kindEvident, "t2", []string{"orders", "7301.1/4711"}, goldenTime(3)}, {kind: kindSeal, at: goldenTime(9)}})
+	m[segmentName(3)] = goldenSegment(goldenID, 3, false,
+		[]record{{kindAbort, "t3", []string{"ledger"}, goldenTime(4)}},
+		[]record{{kindEvident, "t4", []string{"orders", "ledger", "", "@1732295000123456/4712"}, goldenTime(5)}}, nil)
 }
 
 // goldenNotes is a log after a compaction, in which some notes came before and some after. The first of a kind stands until they are forgotten.
@@ -322,12 +339,20 @@ func checkDecisions(t *testing.T, d defect, l *Log) {
 		t.Errorf("ID is %q", l.ID())
 	}
 	corrupt := l.Info().Damage != nil
-	var open []string
+	var open, proofs []string
 	var end error
 	for d, err := range l.Unsettled(t.Context()) {
 		if end = err; err == nil {
 			open = append(open, d.ID)
 		}
+		for i, e := range d.Evidence {
+			if e != "" {
+				proofs = append(proofs, d.ID+" "+d.Resources[i]+" "+e)
+			}
+		}
+	}
+	if !slices.Equal(proofs, d.proofs) {
+		t.Errorf("the evidence is %q, want %q", proofs, d.proofs)
 	}
 	if !slices.Equal(open, d.open) || errors.Is(end, txlog.ErrCorrupt) != corrupt {
 		t.Errorf("unsettled are %q, then %v; want %q", open, end, d.open)
