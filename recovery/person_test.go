@@ -23,6 +23,8 @@ type proving struct {
 	err       error
 }
 
+var _ drivers.Prover = proving{}
+
 func (p proving) Outcome(_ context.Context, _ *sql.DB, xid drivers.XID, _ string) (committed, proven bool, err error) {
 	committed, proven = p.committed[xid.GTRID]
 	return committed, proven, p.err

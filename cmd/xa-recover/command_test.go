@@ -203,7 +203,9 @@ type proving struct {
 	committed map[string]bool
 }
 
-func (p proving) Outcome(_ context.Context, _ *sql.DB, xid drivers.XID) (committed, proven bool, err error) {
+var _ drivers.Prover = proving{}
+
+func (p proving) Outcome(_ context.Context, _ *sql.DB, xid drivers.XID, _ string) (committed, proven bool, err error) {
 	committed, proven = p.committed[xid.GTRID]
 	return committed, proven, nil
 }

@@ -70,6 +70,11 @@ func (e evidence) fateSQL() string {
 		"CASE WHEN " + tellsSQL + " THEN " + timelineSQL + " = '" + e.timeline + "' ELSE false END"
 }
 
+var (
+	_ drivers.Prover        = (*Driver)(nil)
+	_ drivers.EvidentBranch = (*branch)(nil)
+)
+
 // asker is a connection, or a pool where it does not matter that the question may be sent twice.
 type asker interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row

@@ -185,6 +185,8 @@ func (d driver) RollbackPrepared(ctx context.Context, db *sql.DB, xid drivers.XI
 	return err
 }
 
+var _ drivers.Prover = driver{}
+
 // Outcome implements [drivers.Prover]: of the last 1000 prepared branches the file knows what became of them, by their XIDs alone.
 func (d driver) Outcome(ctx context.Context, db *sql.DB, xid drivers.XID, _ string) (isCommitted, proven bool, err error) {
 	err = d.use(ctx, db, func(s session) error {

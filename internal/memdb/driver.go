@@ -163,6 +163,8 @@ func (d *DB) unknown(xid drivers.XID, commit bool) error {
 // provingDriver is the driver of a Style with Proof.
 type provingDriver struct{ fullDriver }
 
+var _ drivers.Prover = provingDriver{}
+
 // Outcome implements drivers.Prover.
 func (p provingDriver) Outcome(ctx context.Context, pool *sql.DB, xid drivers.XID, evidence string) (committed, proven bool, err error) {
 	err = p.onPool(ctx, OpOutcome, pool, func(c *conn) error {
