@@ -75,14 +75,14 @@ func (d Database) Prepared(ctx context.Context, logs []string) (ours []string, e
 		var err error
 		switch d.kind() {
 		case "postgres":
-			all, err = strings1(ctx, db, "select gid from pg_prepared_xacts where database = current_database()")
+			all, err = column(ctx, db, "select gid from pg_prepared_xacts where database = current_database()")
 		case "mysql":
 			all, err = recoverXIDs(ctx, db)
 		default:
 			var present []string
-			present, err = strings1(ctx, db, "select name from sqlite_master where name = '_xa_prepared'")
+			present, err = column(ctx, db, "select name from sqlite_master where name = '_xa_prepared'")
 			if err == nil && len(present) > 0 {
-				all, err = strings1(ctx, db, "select xid from _xa_prepared")
+				all, err = column(ctx, db, "select xid from _xa_prepared")
 			}
 		}
 		for _, xid := range all {

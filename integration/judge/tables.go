@@ -28,8 +28,10 @@ const (
 	Log    = "log"    // the decision log
 )
 
-// LogTables are the tables of a log in a database.
-var logTables = []string{"xasql_log", "xasql_decision", "xasql_resource", "xasql_member", "xasql_claim", "xasql_note"}
+const resourceTable = "xasql_resource" // the names of the databases that a log is used for
+
+// logTables are the tables of a log in a database.
+var logTables = []string{"xasql_log", "xasql_decision", resourceTable, "xasql_member", "xasql_claim", "xasql_note"}
 
 var tablesOf = map[string][]string{Ledger: {AccountsTable, EntriesTable}, Log: logTables}
 
@@ -75,20 +77,32 @@ func claim(ctx context.Context, d Database, db *sql.DB, what, run string) error 
 	return execAll(ctx, db, fmt.Sprintf("insert into %s (what, run) values ('%s', '%s')", MadeTable, what, run))
 }
 
-// Drop removes what runs have noted as theirs, and nothing else, and returns the names of the tables.
-func Drop(ctx context.Context, d Database) (dropped []string, err error) {
+// Drop removes what runs have noted as theirs, and nothing else, and returns the names of the tables. A log that knows of other
+// resources than these is somebody's by now, and is refused.
+func Drop(ctx context.Context, d Database, resources []string) (dropped []string, err error) {
 	err = d.with(func(db *sql.DB) error {
 		present, err := d.tables(ctx, db)
 		if err != nil || !slices.Contains(present, MadeTable) {
 			return err
 		}
-		made, err := strings1(ctx, db, "select what from "+MadeTable)
+		made, err := column(ctx, db, "select what from "+MadeTable)
 		if err != nil {
 			return err
 		}
 		var doomed []string
 		for _, what := range made {
 			doomed = append(doomed, tablesOf[what]...)
+		}
+		if slices.Contains(doomed, resourceTable) && slices.Contains(present, resourceTable) {
+			known, err := column(ctx, db, "select name from "+resourceTable)
+			if err != nil {
+				return err
+			}
+			for _, name := range known {
+				if !slices.Contains(resources, name) {
+					return fmt.Errorf("the log is used for a database %q, which is none of the run's: it is not dropped", name)
+				}
+			}
 		}
 		for _, table := range append(doomed, MadeTable) {
 			if !slices.Contains(present, table) {
@@ -111,7 +125,7 @@ func (d Database) tables(ctx context.Context, db *sql.DB) ([]string, error) {
 		"mysql":    "select table_name from information_schema.tables where table_schema = database()",
 		"sqlite":   "select name from sqlite_master where type = 'table'",
 	}[d.kind()]
-	return strings1(ctx, db, query)
+	return column(ctx, db, query)
 }
 
 // with calls do with a pool, and says which database an error is about.
@@ -135,8 +149,8 @@ func execAll(ctx context.Context, db *sql.DB, statements ...string) error {
 	return nil
 }
 
-// strings1 returns the one column of a query.
-func strings1(ctx context.Context, db *sql.DB, query string) ([]string, error) {
+// column returns the one column of a query.
+func column(ctx context.Context, db *sql.DB, query string) ([]string, error) {
 	rows, err := db.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err

@@ -176,7 +176,7 @@ func (a *arena) through(raw string) (string, error) {
 func (a *arena) drop(ctx context.Context) error {
 	var errs []error
 	for _, d := range a.made {
-		_, err := judge.Drop(ctx, d)
+		_, err := judge.Drop(ctx, d, names(a.databases))
 		errs = append(errs, err)
 	}
 	if a.logs != "" {
@@ -191,6 +191,14 @@ func (a *arena) close() {
 	}
 }
 
+func names(databases []judge.Database) []string {
+	var out []string
+	for _, d := range databases {
+		out = append(out, d.Name)
+	}
+	return out
+}
+
 // clean removes what earlier runs have left in the databases.
 func clean(ctx context.Context, o *options) error {
 	databases := o.databases
@@ -199,7 +207,7 @@ func clean(ctx context.Context, o *options) error {
 	}
 	var errs []error
 	for _, d := range databases {
-		dropped, err := judge.Drop(ctx, d)
+		dropped, err := judge.Drop(ctx, d, names(o.databases))
 		if errs = append(errs, err); err == nil {
 			fmt.Printf("%s: dropped %s\n", d.Name, cmp.Or(strings.Join(dropped, ", "), "nothing"))
 		}

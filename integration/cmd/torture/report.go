@@ -34,12 +34,8 @@ type report struct {
 
 // announce says what is going to happen.
 func (r *run) announce() {
-	names := make([]string, len(r.arena.databases))
-	for i, d := range r.arena.databases {
-		names[i] = d.Name
-	}
 	fmt.Printf("torture: seed %d, %v, faults: %s\n", r.o.seed, r.o.duration, cmp.Or(strings.Join(r.o.faults, ", "), "none"))
-	fmt.Printf("torture: made tables %s and %s in %s; the log is %s\n", judge.AccountsTable, judge.EntriesTable, strings.Join(names, ", "), r.logText())
+	fmt.Printf("torture: made tables %s and %s in %s; the log is %s\n", judge.AccountsTable, judge.EntriesTable, strings.Join(names(r.arena.databases), ", "), r.logText())
 	if r.o.recover == "" {
 		fmt.Println("torture: no xa-recover beside this program or in the PATH: its recoveries are left out")
 	}
@@ -184,10 +180,7 @@ func (r *run) write(flat []series, wrong []string) error {
 	defer r.mu.Unlock()
 	out := report{
 		Seed: r.o.seed, Directory: r.dir, Began: r.begun, Seconds: int(time.Since(r.begun).Seconds()), Log: r.logText(),
-		Faults: r.counts, Verdict: r.verdict, Violations: wrong, Flatness: flat,
-	}
-	for _, d := range r.arena.databases {
-		out.Databases = append(out.Databases, d.Name)
+		Databases: names(r.arena.databases), Faults: r.counts, Verdict: r.verdict, Violations: wrong, Flatness: flat,
 	}
 	raw, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
