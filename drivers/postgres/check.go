@@ -63,6 +63,8 @@ func (*Driver) Check(ctx context.Context, db *sql.DB) ([]drivers.Finding, error)
 	return s.findings(), nil
 }
 
+const toPrimary = "connect to the primary (with several hosts in the URL: target_session_attrs=read-write)"
+
 // forgotten is the age at which a prepared transaction is worth a warning, whoever made it.
 const forgotten = 24 * time.Hour
 
@@ -81,7 +83,7 @@ func (s settings) findings() []drivers.Finding {
 		"set it to at least the number of connections, and restart the server")
 	find(s.standby, drivers.Fatal,
 		"the server is a standby: it can neither prepare nor finish a transaction",
-		"connect to the primary (with several hosts in the URL: target_session_attrs=read-write)")
+		toPrimary)
 	find(!s.fsync, drivers.Warning,
 		"fsync is off: a crash of the machine loses or corrupts what was prepared and committed",
 		"set fsync = on")

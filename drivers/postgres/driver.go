@@ -42,13 +42,20 @@ func (*Driver) Begin(ctx context.Context, conn *sql.Conn, xid drivers.XID, opts 
 // Prepared lists the prepared transactions of the database that db is connected to, whoever prepared them.
 // PostgreSQL lets every role see them all. Those of the server's other databases are not listed. A branch of ours whose PREPARE
 // TRANSACTION a session is just executing is listed as held, if the role may see that session: its client may be dead, and
-// the branch in doubt a moment later (rule P2).
+// the branch in doubt a moment later (rule P2). A standby, which has them and shows none, is an error.
 func (*Driver) Prepared(ctx context.Context, db *sql.DB) ([]drivers.Prepared, error) {
 	conn, err := connect(ctx, db)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
+	var standby bool
+	if err := ask(ctx, conn, stepList, "SELECT pg_catalog.pg_is_in_recovery()", &standby); err != nil {
+		return nil, err
+	}
+	if standby { // it has what its primary has prepared, and lists nothing: taken for an answer, that would settle what is in doubt
+		return nil, &failure{step: stepList, text: "the server is a standby, which does not show them: " + toPrimary}
+	}
 	// First who is at it, then what is there: one that gets ready in between is found by the second look.
 	preparing, err := list(ctx, conn, preparingSQL)
 	if err != nil {
