@@ -15,6 +15,7 @@
 //   - [Classifier]: what kind of failure is this error
 //   - [Identifier]: which database is this
 //   - [SessionEnder]: end a session that holds a prepared branch hostage
+//   - [Finisher]: finish branches that were just listed, many of them
 //   - [Prover]: what has become of a branch
 //   - [Blocker]: what a prepared branch stands in the way of
 //

@@ -82,6 +82,16 @@ type SessionEnder interface {
 	EndSession(ctx context.Context, db *sql.DB, xid XID) error
 }
 
+// Finisher is implemented by drivers that can finish many branches at less cost than one by one, when the caller has just seen them listed.
+type Finisher interface {
+	// FinishListed commits or rolls back, over conn, a branch that Prepared has listed since its session was last known to work: CommitPrepared and
+	// RollbackPrepared without what they do only to be safe from a caller who knows less. nil: done, durably.
+	//
+	// ErrUnknownXID means less than theirs: the branch is gone, or a session holds it; Prepared tells which of the two. After any other error the
+	// caller discards conn.
+	FinishListed(ctx context.Context, conn *sql.Conn, xid XID, commit bool) error
+}
+
 // Prover is implemented by drivers of engines that can tell afterwards what has become of a branch.
 type Prover interface {
 	// Outcome tells what has become of the branch, where the database proves it. evidence is what the branch gave as an [EvidentBranch],

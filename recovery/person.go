@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/internal/txid"
 	"github.com/xasql/xasql/txlog"
 )
@@ -118,7 +117,7 @@ func (p *pass) learn(ctx context.Context) (knowledge, error) {
 		return k, err
 	}
 	var mu sync.Mutex
-	p.everywhere(ctx, func(ctx context.Context, _ int, res drivers.Resource) {
+	p.everywhere(ctx, func(ctx context.Context, _ int, res *work) {
 		listed, err := res.Driver.Prepared(ctx, res.DB)
 		mu.Lock()
 		defer mu.Unlock()

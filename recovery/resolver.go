@@ -26,12 +26,14 @@ type Resolver struct {
 	// Member is the caller's membership of a log that is [txlog.Shared] (rule P13). nil: Resolve joins for as long as it works.
 	Member txlog.Member
 
-	// Timeout limits the work on one resource. Zero: 30 s.
+	// Timeout limits how long the work on one resource, or on the log, may stand still: without an answer to the first question, and then
+	// without one branch finished or one decision read. Work that goes on takes as long as it takes, or as ctx allows. Zero: 30 s.
 	Timeout time.Duration
 	// HeldWait is how long to wait for a session that still holds a prepared branch (rule P12), before that
 	// session is ended where the driver can, and then again before the branch is left for the next run. Zero: 3 s.
 	HeldWait time.Duration
-	// Parallel is how many branches of one resource are worked on at once, each over a connection of its pool, when there are many. Zero: 8.
+	// Parallel is how many branches of one resource are finished at once, each over a connection of its pool, when there are many; never over more than
+	// half of what the pool may open. Zero: 16.
 	Parallel int
 	// Progress, if set, is called after each of a resource's branches; it may run concurrently.
 	Progress func(resource string, done, total int)
@@ -50,7 +52,7 @@ type Resolver struct {
 const (
 	defaultTimeout  = 30 * time.Second
 	defaultHeldWait = 3 * time.Second
-	defaultParallel = 8
+	defaultParallel = 16
 )
 
 // Scan looks only: it lists what is in doubt, and tells what Resolve would do and why. It works on a log that was opened for reading. The
@@ -84,7 +86,7 @@ func (r *Resolver) pass(act bool) *pass {
 	return &pass{
 		Resolver: r, act: act,
 		claims:      claims{latch: r.Claim, held: map[string]func(){}},
-		decidedHere: map[string]bool{}, known: map[string]struct{}{}, proofs: map[string]proof{},
+		decidedHere: map[string]bool{}, known: map[string]txlog.Outcome{}, proofs: map[string]proof{},
 	}
 }
 
@@ -93,27 +95,14 @@ func (r *Resolver) pass(act bool) *pass {
 func (p *pass) work(ctx context.Context) (Report, error) {
 	report := p.empty()
 	report.Resources = make([]Resource, len(p.Resources))
-	p.everywhere(ctx, func(ctx context.Context, i int, res drivers.Resource) {
-		report.Resources[i] = p.resource(ctx, res)
+	p.everywhere(ctx, func(ctx context.Context, i int, w *work) {
+		report.Resources[i] = p.resource(ctx, w)
 	})
 	misplaced(report.Resources)
 	err := p.settle(ctx, &report)
 	report.Notes, report.NoNotes = p.notes, p.noNotes
 	p.log(ctx, report)
 	return report, err
-}
-
-// everywhere calls f for all resources at once, with a time limit for each.
-func (p *pass) everywhere(ctx context.Context, f func(ctx context.Context, i int, res drivers.Resource)) {
-	var wg sync.WaitGroup
-	for i, res := range p.Resources {
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, positive(p.Timeout, defaultTimeout))
-			defer cancel()
-			f(ctx, i, res)
-		})
-	}
-	wg.Wait()
 }
 
 func (p *pass) empty() Report { return Report{LogID: p.Log.ID(), Acted: p.act} }
@@ -131,11 +120,11 @@ type pass struct {
 	decidedHere map[string]bool  // the IDs of all unsettled decisions, as read at the start
 	noNotes     bool             // the log keeps none
 
-	mu        sync.Mutex          // guards what follows while the resources are worked on
-	decisions []txlog.Decision    // unsettled and not live, as read at the start; then those that this pass wrote
-	known     map[string]struct{} // their IDs
-	notes     []txlog.Note        // as read at the start, then those that this pass made
-	proofs    map[string]proof    // what the databases were asked, by transaction
+	mu        sync.Mutex               // guards what follows while the resources are worked on
+	decisions []txlog.Decision         // unsettled and not live, as read at the start; then those that this pass wrote
+	known     map[string]txlog.Outcome // and what they say
+	notes     []txlog.Note             // as read at the start, then those that this pass made
+	proofs    map[string]proof         // what the databases were asked, by transaction
 }
 
 // read reads the notes, and the decisions that are not settled, and takes those that nobody works on: one that is live now may still commit
@@ -167,7 +156,7 @@ func (p *pass) readLog(ctx context.Context) error {
 	refused := p.claims.take(ctx, ids)
 	for _, d := range all {
 		if r, ok := refused[d.ID]; !ok {
-			p.known[d.ID] = struct{}{}
+			p.known[d.ID] = d.Outcome
 			p.decisions = append(p.decisions, d)
 		} else if p.live = append(p.live, d); r.err != nil {
 			return r.err
@@ -184,7 +173,7 @@ func (p *pass) decided(d txlog.Decision, outcome txlog.Outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, ok := p.known[d.ID]; !ok {
-		p.known[d.ID] = struct{}{}
+		p.known[d.ID] = d.Outcome
 		p.decisions = append(p.decisions, d)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,63 +14,58 @@ import (
 )
 
 // resource lists what one database holds, and settles what is ours.
-func (p *pass) resource(ctx context.Context, res drivers.Resource) Resource {
-	out := Resource{Name: res.Name}
+func (p *pass) resource(ctx context.Context, w *work) Resource {
+	out := Resource{Name: w.Name}
 	// The database is read first, then the latch, then the log (rule P4): a branch that is listed belongs
 	// to a transaction that was live when it prepared, so one that is no longer live now has been decided, or never will be here.
-	listed, err := res.Driver.Prepared(ctx, res.DB)
+	listed, err := w.Driver.Prepared(ctx, w.DB)
 	if err != nil {
-		out.Err = err
+		out.Err = because(ctx, err)
 		return out
 	}
+	w.moved()
 	if p.only != "" {
 		listed = slices.DeleteFunc(listed, func(pr drivers.Prepared) bool { return !isOurs(pr) || pr.XID.GTRID != p.only })
 	}
-	if out.Withheld, err = p.identity(ctx, res); err != nil {
-		out.Withheld = fmt.Sprintf("%q can't tell which database it is: %v", res.Name, err)
+	if out.Withheld, err = p.identity(ctx, w.Resource); err != nil {
+		out.Withheld = fmt.Sprintf("%q can't tell which database it is: %v", w.Name, because(ctx, err))
 	}
 	refused := p.claims.take(ctx, p.ours(listed))
 	out.Branches = make([]Branch, len(listed))
-	heldNow := make([]bool, len(listed))
-	p.each(res.Name, len(listed), func(i int) {
-		b := &out.Branches[i]
-		*b = p.judge(ctx, res, listed[i], refused)
-		if p.act && would(*b) {
-			p.finish(ctx, res, b)
-			heldNow[i] = errors.Is(b.Err, drivers.ErrHeld)
+	all := make([]*Branch, len(listed))
+	var done atomic.Int64
+	held := p.round(ctx, w, all, func(i int) {
+		all[i] = &out.Branches[i]
+		*all[i] = p.judge(ctx, w.Name, listed[i], refused)
+		if p.act && would(*all[i]) {
+			p.finish(ctx, w, all[i])
+		}
+		if d := int(done.Add(1)); p.Progress != nil {
+			p.Progress(w.Name, d, len(listed))
 		}
 	})
-	var held []*Branch
-	for i := range heldNow {
-		if heldNow[i] {
-			held = append(held, &out.Branches[i])
-		}
-	}
 	if len(held) > 0 {
-		p.waitForSessions(ctx, res, held)
+		p.waitForSessions(ctx, w, held)
 	}
 	return out
 }
 
-// perWorker is how many branches are worth one more connection: a handful is settled one after the other, in the order of the list.
-const perWorker = 16
-
-// each calls f for the indices below n, over as many connections as are worth it and allowed.
-func (p *pass) each(resource string, n int, f func(i int)) {
-	workers := min(positive(p.Parallel, defaultParallel), (n+perWorker-1)/perWorker)
-	var next, done atomic.Int64
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				f(i)
-				if d := int(done.Add(1)); p.Progress != nil {
-					p.Progress(resource, d, n)
-				}
-			}
-		})
+// round calls f for each branch, and finds out what the XIDs mean that were unknown then. It returns the branches that sessions hold.
+func (p *pass) round(ctx context.Context, w *work, branches []*Branch, f func(i int)) (held []*Branch) {
+	w.each(len(branches), f)
+	var unknown []*Branch
+	for _, b := range branches {
+		switch {
+		case errors.Is(b.Err, drivers.ErrUnknownXID):
+			unknown = append(unknown, b)
+		case errors.Is(b.Err, drivers.ErrHeld):
+			held = append(held, b)
+		}
 	}
-	wg.Wait()
+	if len(unknown) > 0 {
+		held = append(held, p.ask(ctx, w, unknown)...)
+	}
+	return held
 }
 
 // ours returns the IDs of the branches that are this log's to settle.
@@ -89,8 +83,8 @@ func (p *pass) ours(listed []drivers.Prepared) []string {
 func isOurs(pr drivers.Prepared) bool { return pr.Raw == "" && pr.XID.FormatID == drivers.FormatID }
 
 // judge decides what is to become of a listed branch.
-func (p *pass) judge(ctx context.Context, res drivers.Resource, pr drivers.Prepared, refused map[string]refusal) Branch {
-	b := Branch{Prepared: pr, Resource: res.Name}
+func (p *pass) judge(ctx context.Context, resource string, pr drivers.Prepared, refused map[string]refusal) Branch {
+	b := Branch{Prepared: pr, Resource: resource}
 	switch {
 	case !isOurs(pr):
 		b.Reason = "of another program"
@@ -110,8 +104,12 @@ func (p *pass) judge(ctx context.Context, res drivers.Resource, pr drivers.Prepa
 		}
 		return b
 	}
-	if b.Decision, b.Err = p.Log.Lookup(ctx, pr.XID.GTRID); b.Err != nil {
-		b.Action, b.Reason = Left, "the log can't tell its decision"
+	if ctx.Err() != nil {
+		b.Action, b.Reason, b.Err = Left, "its turn did not come", because(ctx, ctx.Err())
+		return b
+	}
+	if b.Decision, b.Err = p.lookup(ctx, pr.XID.GTRID); b.Err != nil {
+		b.Action, b.Reason, b.Err = Left, "the log can't tell its decision", because(ctx, b.Err)
 		return b
 	}
 	p.weigh(ctx, &b)
@@ -122,7 +120,7 @@ func (p *pass) judge(ctx context.Context, res drivers.Resource, pr drivers.Prepa
 			b.Action, b.Reason = Left, "it is too young: left until it is older"
 		}
 	}
-	if pr.XID.BQual != res.Name {
+	if pr.XID.BQual != resource {
 		// Left to the resource that it names, which lists it too where both are one server; see misplaced.
 		b.Action = Left
 		b.Reason = fmt.Sprintf("it is a branch of resource %q, which is not configured: name that database with --resource %s=URL", pr.XID.BQual, pr.XID.BQual)
@@ -165,26 +163,41 @@ func (p *pass) wanted(b Branch) txlog.Outcome {
 
 func would(b Branch) bool { return b.Action == WouldCommit || b.Action == WouldRollBack }
 
+// lookup returns the outcome that stands. What the pass has read of the log stands for ever.
+func (p *pass) lookup(ctx context.Context, id string) (txlog.Outcome, error) {
+	p.mu.Lock()
+	outcome, ok := p.known[id]
+	p.mu.Unlock()
+	if ok {
+		return outcome, nil
+	}
+	return p.Log.Lookup(ctx, id)
+}
+
 // finish tells the database the outcome of a branch that was judged, and records in the branch what came of it.
-func (p *pass) finish(ctx context.Context, res drivers.Resource, b *Branch) {
+func (p *pass) finish(ctx context.Context, w *work, b *Branch) {
 	if b.Decision == txlog.Undecided {
 		// Whoever writes first is right: only after this may the branch be rolled back (rule P4).
 		d := txlog.Decision{ID: b.XID.GTRID, Outcome: p.intent(ctx, b.XID.GTRID), Resources: p.names(), At: time.Now()}
 		if b.Decision, b.Err = p.Log.Decide(ctx, d); b.Err != nil {
 			b.Decision, b.Action, b.Reason = txlog.Undecided, Left, fmt.Sprintf("the log does not take the decision to %s", decideVerb(d.Outcome))
+			b.Err = because(ctx, b.Err)
 			return
 		}
 		p.decided(d, b.Decision)
 	}
+	b.Err = because(ctx, w.tell(ctx, b.XID, p.wanted(*b) == txlog.Committed))
+	p.conclude(ctx, b)
+	if b.Err == nil {
+		w.moved()
+	}
+}
+
+// conclude records in the branch what the database's answer means.
+func (p *pass) conclude(ctx context.Context, b *Branch) {
 	var done, contradicted = RolledBack, drivers.ErrCommitted
 	if p.wanted(*b) == txlog.Committed {
 		done, contradicted = Committed, drivers.ErrRolledBack
-		b.Err = res.Driver.CommitPrepared(ctx, res.DB, b.XID)
-	} else {
-		b.Err = res.Driver.RollbackPrepared(ctx, res.DB, b.XID)
-	}
-	if errors.Is(b.Err, drivers.ErrUnknownXID) {
-		p.ask(ctx, res, b)
 	}
 	switch {
 	case b.Err == nil:
@@ -207,43 +220,52 @@ func decideVerb(o txlog.Outcome) string {
 	return "abort"
 }
 
-// ask finds out what an unknown XID means (rules P1 and P12): still listed, it is held by a session.
-func (p *pass) ask(ctx context.Context, res drivers.Resource, b *Branch) {
-	listed, err := res.Driver.Prepared(ctx, res.DB)
-	if err != nil {
-		b.Err = err
-		return
-	}
+// ask finds out what unknown XIDs mean (rules P1 and P12): those that are still listed are held by sessions, and returned.
+func (p *pass) ask(ctx context.Context, w *work, unknown []*Branch) (held []*Branch) {
+	listed, err := w.Driver.Prepared(ctx, w.DB)
+	there := map[drivers.XID]bool{}
 	for _, pr := range listed {
-		if pr.XID == b.XID && pr.Raw == "" {
-			b.Err = drivers.ErrHeld
-		}
+		there[pr.XID] = there[pr.XID] || pr.Raw == ""
 	}
+	for _, b := range unknown {
+		switch {
+		case err != nil:
+			b.Err = because(ctx, err)
+		case there[b.XID]:
+			b.Err = drivers.ErrHeld
+			held = append(held, b)
+		}
+		p.conclude(ctx, b)
+	}
+	return held
 }
 
 // waitForSessions finishes branches that sessions still hold: it waits for the sessions to end, as those of a killed process
 // do within milliseconds, then ends those that stay, as the server may take a vanished client's for alive for
 // hours, and waits again.
-func (p *pass) waitForSessions(ctx context.Context, res drivers.Resource, held []*Branch) {
-	held = p.retryHeld(ctx, res, held)
-	ender, ok := res.Driver.(drivers.SessionEnder)
+func (p *pass) waitForSessions(ctx context.Context, w *work, held []*Branch) {
+	held = p.retryHeld(ctx, w, held)
+	ender, ok := w.Driver.(drivers.SessionEnder)
 	if !ok || len(held) == 0 || ctx.Err() != nil {
 		return
 	}
-	for _, b := range held {
+	w.each(len(held), func(i int) {
+		b := held[i]
 		if p.adopted(b.XID.GTRID) {
-			continue // a lost log's claims are lost, too: this session may be a live coordinator's
+			return // a lost log's claims are lost, too: this session may be a live coordinator's
 		}
 		// Its ID is claimed and its outcome durable: no coordinator of ours has any use for that session.
-		if err := ender.EndSession(ctx, res.DB, b.XID); err != nil {
-			b.Err = fmt.Errorf("%w: end its session: %w", drivers.ErrHeld, err)
+		if err := ender.EndSession(ctx, w.DB, b.XID); err != nil {
+			b.Err = fmt.Errorf("%w: end its session: %w", drivers.ErrHeld, because(ctx, err))
+			return
 		}
-	}
-	p.retryHeld(ctx, res, held)
+		w.moved()
+	})
+	p.retryHeld(ctx, w, held)
 }
 
 // retryHeld tries again, less and less often, until all are finished or HeldWait is over; it returns the rest.
-func (p *pass) retryHeld(ctx context.Context, res drivers.Resource, held []*Branch) []*Branch {
+func (p *pass) retryHeld(ctx context.Context, w *work, held []*Branch) []*Branch {
 	ctx, cancel := context.WithTimeout(ctx, positive(p.HeldWait, defaultHeldWait))
 	defer cancel()
 	for pause := 5 * time.Millisecond; len(held) > 0; pause = min(2*pause, 250*time.Millisecond) {
@@ -252,18 +274,21 @@ func (p *pass) retryHeld(ctx context.Context, res drivers.Resource, held []*Bran
 			return held
 		case <-time.After(pause):
 		}
-		rest := held[:0]
-		for _, b := range held {
-			was := b.Err
-			p.finish(ctx, res, b)
-			if b.Err != nil && ctx.Err() != nil {
-				b.Err, b.Action, b.Reason = was, Left, "a live session still holds it: not yet"
-			}
-			if errors.Is(b.Err, drivers.ErrHeld) {
-				rest = append(rest, b)
+		was := make([]error, len(held))
+		for i, b := range held {
+			was[i] = b.Err
+		}
+		tried := held
+		held = p.round(ctx, w, held, func(i int) { p.finish(ctx, w, tried[i]) })
+		if ctx.Err() != nil {
+			held = nil
+			for i, b := range tried { // who waited in vain is as before
+				if b.Err != nil && b.Action == Left {
+					b.Err, b.Reason = was[i], "a live session still holds it: not yet"
+					held = append(held, b)
+				}
 			}
 		}
-		held = rest
 	}
 	return nil
 }

@@ -407,6 +407,17 @@ func brokenOptionally() []brokenDriver {
 				return func() string { return s }
 			})
 		}},
+		{"Finisher", "whatever is listed is committed", memdb.Style{}, func(d *memdb.DB, h *Harness) {
+			h.Driver = finishingDriver{h.Driver, func(xid drivers.XID) error {
+				if !d.Finish(xid, true) {
+					return drivers.ErrUnknownXID
+				}
+				return nil
+			}}
+		}},
+		{"Finisher", "a branch that is not there counts as finished", memdb.Style{}, func(_ *memdb.DB, h *Harness) {
+			h.Driver = finishingDriver{h.Driver, func(drivers.XID) error { return nil }}
+		}},
 		{"Blocker", "a branch that is gone still holds locks", memdb.Style{}, func(_ *memdb.DB, h *Harness) {
 			h.Driver = blockingDriver{h.Driver}
 		}},
@@ -488,6 +499,15 @@ type blockingDriver struct{ drivers.Driver }
 
 func (blockingDriver) Blocking(context.Context, *sql.DB, drivers.XID) (locks, waiting int, xminAge int64, err error) {
 	return 1, 0, 0, nil
+}
+
+type finishingDriver struct {
+	drivers.Driver
+	finish func(xid drivers.XID) error
+}
+
+func (f finishingDriver) FinishListed(_ context.Context, _ *sql.Conn, xid drivers.XID, _ bool) error {
+	return f.finish(xid)
 }
 
 type credulousBranch struct{ drivers.Branch }

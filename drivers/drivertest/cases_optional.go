@@ -15,6 +15,7 @@ func optionalCases() []testCase {
 		{"Classifier", "KindsOfFailure", classifier},
 		{"Identifier", "IdentityIsStable", identifier},
 		{"SessionEnder", "EndsTheSessionNotTheBranch", sessionEnder},
+		{"Finisher", "FinishesWhatIsListed", finisher},
 		{"Prover", "TellsWhatBecameOfABranch", prover},
 		{"EvidentBranch", "GivesTheSameEvidenceFromPrepareOn", evidentBranch},
 		{"Blocker", "CountsNothingForABranchThatIsGone", blocker},
@@ -147,6 +148,52 @@ func sessionEnder(r *run) {
 	}
 	discard(b.conn)
 	r.wantApplied(b, true)
+}
+
+func finisher(r *run) {
+	f, ok := r.Driver.(drivers.Finisher)
+	if !ok {
+		r.lacks("Finisher")
+		return
+	}
+	conn, err := r.other.Conn(r.ctx)
+	if err != nil {
+		r.Fatalf("connect: %v", err)
+	}
+	defer conn.Close()
+	// All over one connection, as recovery does.
+	for _, commit := range []bool{true, false} {
+		b, beside := r.prepared(), r.prepared()
+		discard(b.conn)
+		discard(beside.conn)
+		r.poll(func() bool { // a session that was told to end ends a moment later
+			err = f.FinishListed(r.ctx, conn, b.xid, commit)
+			return !errors.Is(err, drivers.ErrUnknownXID) && !errors.Is(err, drivers.ErrHeld)
+		})
+		if err != nil {
+			r.Errorf("FinishListed, commit %v: %v", commit, err)
+		}
+		r.wantListed(b.xid, false)
+		r.wantApplied(b, commit)
+		r.wantListed(beside.xid, true)
+		r.wantApplied(beside, false)
+		if err := f.FinishListed(r.ctx, conn, b.xid, commit); !errors.Is(err, drivers.ErrUnknownXID) {
+			r.Errorf("FinishListed of a branch that is gone: %v, want %q", err, drivers.ErrUnknownXID)
+		}
+		if err := r.resolve(beside.xid, false); err != nil {
+			r.Errorf("roll the other branch back: %v", err)
+		}
+	}
+	if !r.SessionBound {
+		return
+	}
+	b := r.prepared()
+	if err := f.FinishListed(r.ctx, conn, b.xid, true); !errors.Is(err, drivers.ErrUnknownXID) && !errors.Is(err, drivers.ErrHeld) {
+		r.Errorf("FinishListed of a branch that its session holds: %v, want %q or %q", err, drivers.ErrUnknownXID, drivers.ErrHeld)
+	}
+	r.wantListed(b.xid, true)
+	r.wantApplied(b, false)
+	r.rollback(b)
 }
 
 func prover(r *run) {

@@ -130,6 +130,21 @@ func finish(ctx context.Context, db *sql.DB, step step, xid drivers.XID) error {
 	return finishOn(ctx, conn, step, gid)
 }
 
+var _ drivers.Finisher = (*Driver)(nil)
+
+// FinishListed implements [drivers.Finisher]: it is one round trip.
+func (*Driver) FinishListed(ctx context.Context, conn *sql.Conn, xid drivers.XID, commit bool) error {
+	gid, err := gidOf(xid)
+	if err != nil {
+		return err
+	}
+	step := stepRollbackPrepared
+	if commit {
+		step = stepCommitPrepared
+	}
+	return finishOn(ctx, conn, step, gid)
+}
+
 // connect takes a connection that answers from the pool. After the server's restart all those that idle there are
 // dead; recovery would fail on one after the other, since what it sends may not be sent twice.
 func connect(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
