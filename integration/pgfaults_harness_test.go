@@ -16,7 +16,6 @@ import (
 	"github.com/xasql/xasql/integration/engines"
 	"github.com/xasql/xasql/integration/ledger"
 	"github.com/xasql/xasql/internal/connect"
-	"github.com/xasql/xasql/recovery"
 	"github.com/xasql/xasql/txlog"
 	"github.com/xasql/xasql/txlog/filelog"
 	"github.com/xasql/xasql/xa"
@@ -34,9 +33,10 @@ type pgfWorld struct {
 	told  *os.File
 	lines *pgfLines
 
-	mu    sync.Mutex // guards what follows
-	n     int
-	hooks map[string]func(string) // by point and resource
+	mu         sync.Mutex // guards what follows
+	n          int
+	hooks      map[string]func(string) // by point and resource
+	unverified map[string][]string     // resources, by transaction, as recoveries reported
 }
 
 // newPgfWorld returns the world of a PostgreSQL database on that server and a file of SQLite.
@@ -69,7 +69,7 @@ func pgfBank(t *testing.T, log string, databases ...database) *bank {
 
 func newPgfWorldOf(t *testing.T, b *bank) *pgfWorld {
 	t.Helper()
-	w := &pgfWorld{bank: b, t: t, pools: map[string]*sql.DB{}, hooks: map[string]func(string){}, lines: &pgfLines{}}
+	w := &pgfWorld{bank: b, t: t, pools: map[string]*sql.DB{}, hooks: map[string]func(string){}, lines: &pgfLines{}, unverified: map[string][]string{}}
 	w.admin = b.databases[0].open(t)
 	t.Cleanup(func() { w.admin.Close() })
 	told, err := os.OpenFile(b.told, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
@@ -133,8 +133,22 @@ func (w *pgfWorld) crash() {
 func (w *pgfWorld) end() map[string]ledger.Book {
 	w.t.Helper()
 	w.shutdown()
-	books, _ := w.check(w.t)
+	books, told := w.books()
+	for _, wrong := range ledger.Check(books, told) {
+		w.t.Error(wrong)
+	}
 	return books
+}
+
+// books reads the books and what was told, and fails the test for what is prepared or not settled.
+func (w *pgfWorld) books() (map[string]ledger.Book, ledger.Told) {
+	w.t.Helper()
+	id := w.checkLog(w.t)
+	books := map[string]ledger.Book{}
+	for _, d := range w.databases {
+		books[d.name] = d.check(w.t, id)
+	}
+	return books, w.readTold(w.t)
 }
 
 // shutdown shuts the manager down, and fails the test for a connection that did not come back.
@@ -166,6 +180,15 @@ func (w *pgfWorld) trace() *xa.Trace {
 		CommitStart: branch("commit-start"), CommitDone: branch("commit-done"),
 		RollbackStart: branch("rollback-start"), RollbackDone: branch("rollback-done"),
 		DecideStart: tx("decide-start"), DecideDone: tx("decide-done"),
+		Recovered: func(e xa.RecoveryEvent) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			for _, d := range e.Report.Decisions {
+				if d.Settled && len(d.Unverified) > 0 {
+					w.unverified[d.ID] = d.Unverified
+				}
+			}
+		},
 	}
 }
 
@@ -236,6 +259,7 @@ func (w *pgfWorld) transfer(work pgfWork) pgfTransfer {
 	w.mu.Lock()
 	w.n++
 	x := pgfTransfer{id: fmt.Sprintf("t-%d", w.n)}
+	account := w.n % ledger.Accounts // of its own: transfers that stand still must not be in each other's way
 	w.mu.Unlock()
 	parties := w.databases
 	if work.only {
@@ -255,7 +279,7 @@ func (w *pgfWorld) transfer(work pgfWork) pgfTransfer {
 					return err
 				}
 			}
-			e := ledger.Entry{ID: x.id, Parties: len(parties), Account: i}
+			e := ledger.Entry{ID: x.id, Parties: len(parties), Account: account}
 			if len(parties) > 1 {
 				e.Delta = [...]int64{5, -5}[i]
 			}
@@ -289,22 +313,29 @@ func (w *pgfWorld) works() {
 	}
 }
 
-// settle recovers until nothing of the log is in doubt, and returns all decisions that were settled as unverified.
-func (w *pgfWorld) settle() (unverified []recovery.Decision) {
+// settle recovers until nothing of the log is in doubt.
+func (w *pgfWorld) settle() {
 	w.t.Helper()
 	w.eventually("recovery settles everything", func() bool {
 		report, err := w.m.Recover(w.t.Context())
 		if err != nil {
-			w.t.Fatal(err)
+			w.t.Errorf("recover: %v", err)
 		}
-		for _, d := range report.Decisions {
-			if d.Settled && len(d.Unverified) > 0 {
-				unverified = append(unverified, d)
-			}
-		}
-		return report.Clean()
+		return err == nil && report.Clean()
 	})
-	return unverified
+}
+
+// noted returns what the log keeps of the transaction for a person.
+func (w *pgfWorld) noted(x pgfTransfer) []txlog.Note {
+	w.t.Helper()
+	var notes []txlog.Note
+	for n, err := range w.log.(txlog.Notes).Noted(w.t.Context(), x.tx) {
+		if err != nil {
+			w.t.Error(err)
+		}
+		notes = append(notes, n)
+	}
+	return notes
 }
 
 // there tells in how many of the databases the transfer's entry is.
@@ -324,16 +355,25 @@ func (w *pgfWorld) there(x pgfTransfer) int {
 	return n
 }
 
-// eventually waits until done reports true. Hooks call it as well, which is why it does not end the test.
+// eventually waits until done reports true.
 func (w *pgfWorld) eventually(what string, done func() bool) {
 	w.t.Helper()
+	pgfEventually(w.t, what, done)
+	if w.t.Failed() {
+		w.t.Log(w.lines)
+	}
+}
+
+// pgfEventually waits until done reports true. Hooks call it as well, which is why it does not end the test.
+func pgfEventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
 	limit := time.After(time.Minute)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !done() {
 		select {
 		case <-limit:
-			w.t.Errorf("%s: not within a minute\n%s", what, w.lines)
+			t.Errorf("%s: not within a minute", what)
 			return
 		case <-tick.C:
 		}

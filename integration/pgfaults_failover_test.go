@@ -1,0 +1,170 @@
+package integration
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/xasql/xasql/integration/engines"
+	"github.com/xasql/xasql/integration/ledger"
+	"github.com/xasql/xasql/xa"
+)
+
+// A primary and its standby, as long as there are two, and when the standby takes over.
+func TestPostgresStandby(t *testing.T) {
+	t.Parallel()
+	e := named(t, "postgres:17")
+	p := newPgfPair(t, e)
+	t.Run("settles nothing", func(t *testing.T) { pgfStandbySettlesNothing(t, p, e.Server(t)) })
+	t.Run("finishes what it had prepared when it takes over", func(t *testing.T) {
+		pgfFailoverFinishesWhatTheStandbyHadPrepared(t, p, e.Server(t))
+	})
+}
+
+// A standby lists no prepared transaction, although it has them: that must not be taken for an answer. The database beside it is recovered all
+// the same.
+func pgfStandbySettlesNothing(t *testing.T, p *pgfPair, other *engines.Server) {
+	b := pgfBank(t, "file:"+filepath.Join(t.TempDir(), "log"),
+		database{"a-postgres", p.primary.NewDatabase(t), p.primary}, database{"b-other", other.NewDatabase(t), other})
+	primary := b.databases[0].url
+	b.start(t, "-count", "1", "-kill", "decide-done").want(t, -1)
+	p.caughtUp()
+
+	b.databases[0].url = p.standby.URL(pgName(primary))
+	for _, command := range []struct {
+		args   []string
+		status int
+	}{{[]string{"list"}, 3}, {[]string{"resolve"}, 3}, {[]string{"resolve"}, 3}, {[]string{"doctor"}, 1}} {
+		recovery := b.startRecover(t, command.args...)
+		if status := recovery.wait(t); status != command.status || !strings.Contains(recovery.stderr.String(), "standby") {
+			t.Errorf("xa-recover %s against a standby: status %d, want %d and the word standby in:\n%s",
+				command.args, status, command.status, recovery.stderr.String())
+		}
+	}
+	if left := other.Prepared(t); len(left) != 0 {
+		t.Errorf("the database beside it still holds %q", left)
+	}
+	application := b.start(t, "-count", "1")
+	if status := application.wait(t); status != 1 || !strings.Contains(application.stderr.String(), "the server is a standby") {
+		t.Errorf("an application on a standby: status %d, want 1 and why:\n%s", status, application.stderr.String())
+	}
+
+	b.databases[0].url = primary
+	b.startRecover(t, "resolve").want(t, 0)
+	b.check(t)
+}
+
+// newPgfFailover returns the world of a pair and of a database on another server.
+func newPgfFailover(t *testing.T, p *pgfPair, other *engines.Server) *pgfWorld {
+	t.Helper()
+	b := pgfBank(t, "file:"+filepath.Join(t.TempDir(), "log"),
+		database{"a-postgres", p.primary.URL("postgres"), p.primary}, database{"b-other", other.NewDatabase(t), other})
+	b.databases[0].url = p.url()
+	return newPgfWorldOf(t, b)
+}
+
+// pgfHeld is a transfer that stands still at a point of the protocol.
+type pgfHeld struct {
+	release func()
+	done    chan pgfTransfer
+}
+
+// hold begins a transfer, and returns when it stands still at the point.
+func (w *pgfWorld) hold(point string, work pgfWork) *pgfHeld {
+	w.t.Helper()
+	reached, gate := make(chan struct{}), make(chan struct{})
+	h := &pgfHeld{release: sync.OnceFunc(func() { close(gate) }), done: make(chan pgfTransfer, 1)}
+	w.at(point, func(string) {
+		close(reached)
+		<-gate
+	})
+	w.t.Cleanup(h.release)
+	work.opts = &xa.TxOptions{Timeout: 10 * time.Minute}
+	go func() { h.done <- w.transfer(work) }()
+	select {
+	case <-reached:
+	case x := <-h.done:
+		w.t.Fatalf("a transfer ended before %s: %v", point, x.err)
+	}
+	return h
+}
+
+// end lets the transfer go on, and returns what became of it.
+func (h *pgfHeld) end() pgfTransfer {
+	h.release()
+	return <-h.done
+}
+
+// rollingBack is the work of a transfer that prepares, and is rolled back then.
+func (w *pgfWorld) rollingBack() pgfWork {
+	var tx *xa.Tx
+	w.at("prepare-done", func(string) { tx.SetRollbackOnly(nil) })
+	return pgfWork{after: func(ctx context.Context, _ *xa.Branch) error {
+		tx, _ = xa.FromContext(ctx)
+		return nil
+	}}
+}
+
+// What a standby had got of a transaction decides what a failover to it makes of it. A branch whose PREPARE it had is finished as
+// was decided, even if the old primary had finished it, and the decision was settled, before. A branch whose PREPARE it had not is lost, as is
+// any commit that asynchronous replication has not brought: nothing can mend that, but recovery tells of it where the decision still was open.
+func pgfFailoverFinishesWhatTheStandbyHadPrepared(t *testing.T, p *pgfPair, other *engines.Server) {
+	w := newPgfFailover(t, p, other)
+	w.works()
+
+	// The standby gets these PREPAREs, and none of what follows them.
+	settled := w.hold("decide-start", pgfWork{})
+	undone := w.hold("rollback-start", w.rollingBack())
+	decided := w.hold("commit-start", pgfWork{})
+	p.caughtUp()
+	p.cut()
+	x := settled.end()
+	fates := map[string]pgfTransfer{"settled": x, "undone": undone.end()}
+	fates["missed"] = w.transfer(pgfWork{})
+	lost := w.hold("commit-start", pgfWork{})
+	for _, name := range []string{"settled", "missed"} {
+		if fates[name].err != nil || w.there(fates[name]) != 2 {
+			t.Errorf("%s: %v, in %d databases of two before the failover", name, fates[name].err, w.there(fates[name]))
+		}
+	}
+
+	p.failOver()
+	fates["decided"], fates["lost"] = decided.end(), lost.end()
+	w.databases[0].server = p.standby
+	w.settle()
+	for name, want := range map[string]struct {
+		told  ledger.Outcome
+		there int
+	}{
+		"settled": {ledger.Committed, 2},
+		"undone":  {ledger.RolledBack, 0},
+		"decided": {ledger.Committed, 2},
+		"missed":  {ledger.Committed, 1}, // and nobody can know
+		"lost":    {ledger.Committed, 1},
+	} {
+		if x := fates[name]; x.outcome() != want.told || w.there(x) != want.there {
+			t.Errorf("%s: told %s (%v), and in %d databases; want %s, %d", name, x.outcome(), x.err, w.there(x), want.told, want.there)
+		}
+	}
+	told := w.noted(fates["lost"])
+	w.mu.Lock()
+	if len(told) == 0 && !slices.Equal(w.unverified[fates["lost"].tx], []string{"a-postgres"}) {
+		t.Error("nobody is told of the lost branch")
+	}
+	w.mu.Unlock()
+	t.Logf("lost: noted %q, unverified %q", told, w.unverified)
+	w.works()
+	w.shutdown()
+	books, said := w.books()
+	want := []string{fates["missed"].id + ": half there: 1 of 2 entries", fates["lost"].id + ": half there: 1 of 2 entries"}
+	if got := ledger.Check(books, said); !slices.Equal(got, want) {
+		t.Errorf("the books say %q, want %q", got, want)
+	}
+	if status, out := w.recover("list"); status != 0 && status != 4 || strings.Contains(out, fates["lost"].tx) != (status == 4) {
+		t.Errorf("xa-recover list: status %d\n%s", status, out)
+	}
+}
