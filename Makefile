@@ -1,11 +1,12 @@
 # Every verb works in a clean clone. `make help` lists them.
 
-FUZZTIME  ?= 30s
-BENCHTIME ?= 1s
-GO        ?= go
-TOOLS     := $(CURDIR)/bin
+FUZZTIME    ?= 30s
+BENCHTIME   ?= 1s
+TORTURETIME ?= 10m
+GO          ?= go
+TOOLS       := $(CURDIR)/bin
 
-.PHONY: help demo test race fuzz lint mutants bench setup
+.PHONY: help demo test race torture fuzz lint mutants bench setup
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +19,11 @@ test: ## everything, on real servers (installs Docker on Debian); XA_REQUIRE=all
 
 race: ## the same under the race detector
 	@scripts/test.sh -race
+
+torture: setup ## kill, stop and cut off everything at random for TORTURETIME (10m), beside a checker; integration/cmd/torture
+	@$(GO) build -o $(TOOLS)/ ./cmd/xa-recover
+	@$(GO) -C integration build -o $(TOOLS)/ ./cmd/torture
+	@$(TOOLS)/torture -engines postgres:15,postgres:18,mysql:9.7,mariadb:10.11,mariadb:11.8,sqlite -duration $(TORTURETIME) -json $(TOOLS)/torture.json
 
 fuzz: ## every fuzz target, for FUZZTIME (30s) each
 	@scripts/fuzz.sh $(FUZZTIME)

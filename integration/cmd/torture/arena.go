@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/xasql/xasql/integration/engines"
 	"github.com/xasql/xasql/integration/faultproxy"
@@ -45,43 +46,44 @@ type proxy struct {
 	busy     atomic.Bool // a fault is at work on it
 }
 
-// build makes tables and log in the databases.
-func build(ctx context.Context, o *options, dir, run string) (a *arena, err error) {
-	a = &arena{databases: o.databases}
-	defer func() {
-		if err != nil {
-			a.close()
-		}
-	}()
+// build makes tables and log in the databases. After an error nothing of it is left.
+func build(ctx context.Context, o *options, dir, run string) (*arena, error) {
+	a := &arena{databases: o.databases}
+	if err := a.build(ctx, o, dir, run); err != nil {
+		a.close()
+		clearing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		return nil, errors.Join(err, a.drop(clearing))
+	}
+	return a, nil
+}
+
+func (a *arena) build(ctx context.Context, o *options, dir, run string) error {
 	if len(o.engines) > 0 {
 		if err := a.start(ctx, o, dir); err != nil {
-			return nil, err
-		}
-	}
-	for _, d := range a.databases {
-		if err := judge.Create(ctx, d, run); err != nil {
-			return nil, err
-		}
-		a.made = append(a.made, d)
-	}
-	direct, err := a.makeLog(ctx, o, dir, run)
-	if err != nil {
-		return nil, err
-	}
-	if a.log = direct; direct != "" && o.does("network") {
-		if a.log, err = a.through(direct); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	for _, d := range a.databases {
 		if o.does("network") {
+			var err error
 			if d.URL, err = a.through(d.URL); err != nil {
-				return nil, fmt.Errorf("%s: %w", d.Name, err)
+				return fmt.Errorf("%s: %w", d.Name, err)
 			}
 		}
 		a.seen = append(a.seen, d)
 	}
-	return a, nil
+	for _, d := range a.databases {
+		if err := judge.Create(ctx, d, run); err != nil {
+			return err
+		}
+		a.made = append(a.made, d)
+	}
+	var err error
+	if a.log, err = a.makeLog(ctx, o, dir, run); err == nil && a.log != "" && o.does("network") {
+		a.log, err = a.through(a.log)
+	}
+	return err
 }
 
 // start starts the servers of -engines, and makes a database in each.
@@ -121,11 +123,12 @@ func (a *arena) start(ctx context.Context, o *options, dir string) error {
 // makeLog makes the shared log and returns its URL, or the directory of the workers' own logs.
 func (a *arena) makeLog(ctx context.Context, o *options, dir, run string) (string, error) {
 	if path, isFile := strings.CutPrefix(o.log, "file:"); isFile || o.log == "" {
-		a.logs = cmp.Or(path, filepath.Join(dir, "logs"))
-		if found, err := os.ReadDir(a.logs); err == nil && len(found) > 0 {
-			return "", fmt.Errorf("%s is not empty: the logs of the run are made in a directory of their own, never in an application's", a.logs)
+		path = cmp.Or(path, filepath.Join(dir, "logs"))
+		if found, err := os.ReadDir(path); err == nil && len(found) > 0 {
+			return "", fmt.Errorf("%s is not empty: the logs of the run are made in a directory of their own, never in an application's", path)
 		}
-		return "", os.MkdirAll(a.logs, 0o777)
+		a.logs = path
+		return "", os.MkdirAll(path, 0o777)
 	}
 	d := judge.Database{Name: "log", URL: o.log}
 	if err := judge.ClaimLog(ctx, d, run); err != nil {

@@ -18,10 +18,10 @@ type flatness struct {
 
 // series is one of the figures: mean and greatest value in each third of the run.
 type series struct {
-	Name  string     `json:"name"`
-	Means [3]float64 `json:"means"`
-	Peaks [3]float64 `json:"peaks"`
-	All   []float64  `json:"minutes"` // means of the minutes
+	Name    string     `json:"name"`
+	Means   [3]float64 `json:"means"`
+	Peaks   [3]float64 `json:"peaks"`
+	Minutes []float64  `json:"minutes"` // means
 }
 
 // takeSample takes a sample of the steady worker.
@@ -58,7 +58,7 @@ func (f flatness) series() []series {
 		}
 		for minute := range slices.Chunk(f.samples, 60) {
 			mean, _ := meanAndPeak(minute, i)
-			s.All = append(s.All, mean)
+			s.Minutes = append(s.Minutes, mean)
 		}
 		out = append(out, s)
 	}
@@ -67,10 +67,10 @@ func (f flatness) series() []series {
 
 func meanAndPeak(samples [][]float64, i int) (mean, peak float64) {
 	for _, sample := range samples {
-		mean += sample[i] / float64(len(samples))
+		mean += sample[i]
 		peak = max(peak, sample[i])
 	}
-	return mean, peak
+	return mean / float64(len(samples)), peak
 }
 
 func printFlatness(all []series) {

@@ -61,9 +61,8 @@ func torture(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, engines.Close()) }()
-	r.arena, err = build(ctx, o, r.dir, fmt.Sprint(o.seed))
-	if err != nil {
-		return err
+	if r.arena, err = build(ctx, o, r.dir, fmt.Sprint(o.seed)); err != nil {
+		return errors.Join(err, os.RemoveAll(r.dir))
 	}
 	defer r.arena.close()
 	r.begun = time.Now()
