@@ -3,6 +3,8 @@ package recovery
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,8 +15,9 @@ import (
 // (rule P4), and on a shared log from its other members (rule P13).
 type claims struct {
 	latch  func(id string) (release func(), ok bool)
-	shared txlog.Shared // nil: no other process writes this log
-	member txlog.Member // nil: the pass only looks, or the log is not shared
+	shared txlog.Shared  // nil: no other process writes this log
+	member txlog.Member  // nil: the pass only looks, or the log is not shared
+	limit  time.Duration // of asking the log about a claimBatch of IDs
 
 	mu   sync.Mutex // guards held: also while the log is asked, as what one resource waits for the next one needs
 	held map[string]func()
@@ -70,8 +73,25 @@ func (c *claims) latched(id string) (release func(), ok bool) {
 	return c.latch(id)
 }
 
+// claimBatch is how many IDs the log is asked about at once.
+const claimBatch = 500
+
 // others returns the living members that have some of the IDs; the rest is ours from now on, or, where the pass only looks, would be.
 func (c *claims) others(ctx context.Context, ids []string) (map[string]txlog.Holder, error) {
+	all := map[string]txlog.Holder{}
+	for batch := range slices.Chunk(ids, claimBatch) {
+		others, err := c.ask(ctx, batch)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, others)
+	}
+	return all, nil
+}
+
+func (c *claims) ask(ctx context.Context, ids []string) (map[string]txlog.Holder, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
+	defer cancel()
 	if c.member != nil {
 		return c.member.Claim(ctx, ids)
 	}
@@ -111,7 +131,9 @@ func (p *pass) join(ctx context.Context) (leave func(), err error) {
 	if p.claims.member = p.Member; p.Member != nil {
 		return func() {}, nil
 	}
-	member, err := shared.Join(ctx)
+	joining, cancel := p.limited(ctx)
+	defer cancel()
+	member, err := shared.Join(joining)
 	if err != nil {
 		return nil, fmt.Errorf("recovery: join those who share the log: %w", err)
 	}

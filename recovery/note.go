@@ -13,7 +13,7 @@ import (
 const finder = "recovery"
 
 // readNotes reads what is to be remembered: a person's word that the log's decision does not bear out stops what would go against it.
-func (p *pass) readNotes(ctx context.Context) error {
+func (p *pass) readNotes(ctx context.Context, watch *watch) error {
 	keeper, ok := p.Log.(txlog.Notes)
 	if p.noNotes = !ok; !ok {
 		return nil
@@ -22,6 +22,7 @@ func (p *pass) readNotes(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		watch.moved()
 		p.notes = append(p.notes, n)
 	}
 	return nil

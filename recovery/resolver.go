@@ -45,7 +45,8 @@ type Resolver struct {
 	Adopted []string
 	// Before leaves what is younger: branches that were prepared, or whose transaction began, after that time. Zero: none is too young.
 	Before time.Time
-	// Logger gets one line for each branch that was settled or left. nil: slog.Default().
+	// Logger gets a line for each branch that was settled, and for those that were left; where many of one resource are left for the same reason, their number
+	// in place of the rest. nil: slog.Default().
 	Logger *slog.Logger
 }
 
@@ -85,7 +86,7 @@ func (r *Resolver) run(ctx context.Context, act bool) (Report, error) {
 func (r *Resolver) pass(act bool) *pass {
 	return &pass{
 		Resolver: r, act: act,
-		claims:      claims{latch: r.Claim, held: map[string]func(){}},
+		claims:      claims{latch: r.Claim, limit: positive(r.Timeout, defaultTimeout), held: map[string]func(){}},
 		decidedHere: map[string]bool{}, known: map[string]txlog.Outcome{}, proofs: map[string]proof{},
 	}
 }
@@ -137,15 +138,18 @@ func (p *pass) read(ctx context.Context) error {
 }
 
 func (p *pass) readLog(ctx context.Context) error {
-	if err := p.readNotes(ctx); err != nil {
-		return err
+	reading, watch, stop := watched(ctx, p.limit())
+	defer stop()
+	if err := p.readNotes(reading, watch); err != nil {
+		return because(reading, err)
 	}
 	var all []txlog.Decision
 	var ids []string
-	for d, err := range p.Log.Unsettled(ctx) {
+	for d, err := range p.Log.Unsettled(reading) {
 		if err != nil {
-			return err
+			return because(reading, err)
 		}
+		watch.moved()
 		p.decidedHere[d.ID] = true
 		if p.only != "" && d.ID != p.only {
 			p.live = append(p.live, d)
@@ -153,6 +157,7 @@ func (p *pass) readLog(ctx context.Context) error {
 		}
 		all, ids = append(all, d), append(ids, d.ID)
 	}
+	stop() // each claim has its own limit
 	refused := p.claims.take(ctx, ids)
 	for _, d := range all {
 		if r, ok := refused[d.ID]; !ok {
@@ -176,6 +181,14 @@ func (p *pass) decided(d txlog.Decision, outcome txlog.Outcome) {
 		p.known[d.ID] = d.Outcome
 		p.decisions = append(p.decisions, d)
 	}
+}
+
+// limit is how long anything may stand still.
+func (p *pass) limit() time.Duration { return positive(p.Timeout, defaultTimeout) }
+
+// limited returns a context for one call.
+func (p *pass) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, p.limit())
 }
 
 func (p *pass) logger() *slog.Logger {

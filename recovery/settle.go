@@ -1,12 +1,10 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
-	"strings"
 
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/txlog"
@@ -15,6 +13,7 @@ import (
 // settle forgets the decisions of which no database holds anything more (rule P6).
 func (p *pass) settle(ctx context.Context, report *Report) error {
 	answers := answered(report)
+	var failed error
 	for _, d := range p.decisions {
 		out := Decision{Decision: d}
 		if out.Reason = answers.unfinished(d); out.Reason == "" {
@@ -23,16 +22,24 @@ func (p *pass) settle(ctx context.Context, report *Report) error {
 				report.Decisions = append(report.Decisions, out)
 				continue
 			}
-			out.Settled = true
-			if p.act {
-				if err := p.Log.Settle(ctx, d.ID); err != nil {
-					return fmt.Errorf("recovery: settle %s: %w", d.ID, err)
-				}
+			if err := p.settleOne(ctx, d.ID); err != nil {
+				out.Reason = fmt.Sprintf("the log does not take that it is settled: %v", err)
+				failed = cmp.Or(failed, fmt.Errorf("recovery: settle %s: %w", d.ID, err))
 			}
+			out.Settled = out.Reason == ""
 		}
 		report.Decisions = append(report.Decisions, out)
 	}
-	return ctx.Err()
+	return cmp.Or(failed, ctx.Err())
+}
+
+func (p *pass) settleOne(ctx context.Context, id string) error {
+	if !p.act {
+		return nil
+	}
+	ctx, cancel := p.limited(ctx)
+	defer cancel()
+	return p.Log.Settle(ctx, id)
 }
 
 // answers are what the databases told, by what is asked of it.
@@ -115,7 +122,7 @@ func (p *pass) askFate(ctx context.Context, d txlog.Decision, name string) (txlo
 	if i < 0 {
 		return txlog.Undecided, nil // then the decision is not to be settled
 	}
-	ctx, cancel := context.WithTimeout(ctx, positive(p.Timeout, defaultTimeout))
+	ctx, cancel := p.limited(ctx)
 	defer cancel()
 	return fate(ctx, p.Resources[i], d.ID, evidenceOf(d, name))
 }
@@ -149,55 +156,3 @@ func misplaced(resources []Resource) {
 		}
 	}
 }
-
-// log tells the operator's log what was done and what was left.
-func (p *pass) log(ctx context.Context, report Report) {
-	log := p.logger()
-	for _, res := range report.Resources {
-		if res.Err != nil {
-			log.LogAttrs(ctx, slog.LevelWarn, "recovery could not ask a resource", slog.String(keyResource, res.Name), slog.Any(keyError, res.Err))
-		}
-		if res.Withheld != "" {
-			log.LogAttrs(ctx, slog.LevelWarn, "a resource settles no decision", slog.String(keyResource, res.Name), slog.String(keyReason, res.Withheld))
-		}
-		for _, b := range res.Branches {
-			logBranch(ctx, log, b)
-		}
-	}
-	for _, d := range report.Decisions {
-		if len(d.Unverified) > 0 && report.Acted {
-			log.LogAttrs(ctx, slog.LevelDebug, "decision settled, some branches unverified", slog.String(keyID, d.ID),
-				slog.String(keyResource, strings.Join(d.Unverified, ",")))
-		}
-	}
-}
-
-func logBranch(ctx context.Context, log *slog.Logger, b Branch) {
-	level, msg := slog.LevelDebug, "branch "+b.Action.String()
-	switch b.Action {
-	case Committed, RolledBack:
-		level = slog.LevelInfo
-	case Left:
-		level, msg = slog.LevelWarn, "branch left in doubt"
-	case Heuristic:
-		level, msg = slog.LevelError, "heuristic outcome"
-	}
-	attrs := []slog.Attr{slog.String(keyXID, b.XID.String()), slog.String(keyResource, b.Resource), slog.String(keyDecision, b.Decision.String())}
-	if b.Reason != "" {
-		attrs = append(attrs, slog.String(keyReason, b.Reason))
-	}
-	if b.Err != nil && !errors.Is(b.Err, context.Canceled) {
-		attrs = append(attrs, slog.Any(keyError, b.Err))
-	}
-	log.LogAttrs(ctx, level, msg, attrs...)
-}
-
-// Keys of the log's attributes.
-const (
-	keyID       = "id"
-	keyXID      = "xid"
-	keyResource = "resource"
-	keyDecision = "decision"
-	keyReason   = "reason"
-	keyError    = "err"
-)

@@ -52,7 +52,7 @@ func (p *pass) everywhere(ctx context.Context, f func(ctx context.Context, i int
 	var wg sync.WaitGroup
 	for i, res := range p.Resources {
 		wg.Go(func() {
-			ctx, watch, stop := watched(ctx, positive(p.Timeout, defaultTimeout))
+			ctx, watch, stop := watched(ctx, p.limit())
 			defer stop()
 			most, limit := positive(p.Parallel, defaultParallel), res.DB.Stats().MaxOpenConnections
 			if limit > 0 {
