@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -97,16 +96,6 @@ func (w *pgfWorld) hold(point string, work pgfWork) *pgfHeld {
 func (h *pgfHeld) end() pgfTransfer {
 	h.release()
 	return <-h.done
-}
-
-// rollingBack is the work of a transfer that prepares, and is rolled back then.
-func (w *pgfWorld) rollingBack() pgfWork {
-	var tx *xa.Tx
-	w.at("prepare-done", func(string) { tx.SetRollbackOnly(nil) })
-	return pgfWork{after: func(ctx context.Context, _ *xa.Branch) error {
-		tx, _ = xa.FromContext(ctx)
-		return nil
-	}}
 }
 
 // What a standby had got of a transaction decides what a failover to it makes of it. A branch whose PREPARE it had is finished as

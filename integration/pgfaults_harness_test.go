@@ -42,15 +42,14 @@ type pgfWorld struct {
 // newPgfWorld returns the world of a PostgreSQL database on that server and a file of SQLite.
 func newPgfWorld(t *testing.T, s *engines.Server) *pgfWorld {
 	t.Helper()
-	return newPgfWorldAt(t, s, s.NewDatabase(t))
+	return newPgfWorldOf(t, newPgfBank(t, s))
 }
 
-// newPgfWorldAt is newPgfWorld over an empty database that there is.
-func newPgfWorldAt(t *testing.T, s *engines.Server, databaseURL string) *pgfWorld {
+func newPgfBank(t *testing.T, s *engines.Server) *bank {
 	t.Helper()
 	dir := t.TempDir()
-	return newPgfWorldOf(t, pgfBank(t, "file:"+filepath.Join(dir, "log"),
-		database{"a-postgres", databaseURL, s}, database{"b-sqlite", "sqlite:" + filepath.Join(dir, "b.db"), nil}))
+	return pgfBank(t, "file:"+filepath.Join(dir, "log"),
+		database{"a-postgres", s.NewDatabase(t), s}, database{"b-sqlite", "sqlite:" + filepath.Join(dir, "b.db"), nil})
 }
 
 // pgfBank makes a bank of these databases, and the books in them.
