@@ -29,5 +29,6 @@ func TestListTellsWhatABranchStandsInTheWayOf(t *testing.T) {
 	w.wantStatus(w.run("list", "--all"), 3)
 	w.wantStatus(w.run("show", w.id(1)), 3)
 	w.wantStatus(w.run("show", w.id(1), "-o", "json"), 3)
+	w.wantStatus(w.run("show", w.id(3)), 3)
 	w.golden("blocking")
 }

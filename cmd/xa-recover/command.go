@@ -63,6 +63,7 @@ type app struct {
 		log       string
 		resources []string
 		output    string
+		color     string
 		timeout   time.Duration
 		verbose   int
 	}
@@ -78,10 +79,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin *
 	if info, err := stdin.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
 		a.stdin = stdin
 	}
-	if f, ok := stderr.(*os.File); ok {
-		info, err := f.Stat()
-		a.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
+	a.terminal = isTerminal(stderr)
 	return a.run(ctx, args)
 }
 
@@ -146,8 +144,12 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.flags.log, "log", "", "the decision log, as `URL` (default $XA_LOG)")
 	f.StringArrayVar(&a.flags.resources, "resource", nil, "a database, as `NAME=URL`; once for each (default $XA_RESOURCES)")
 	f.StringVarP(&a.flags.output, "output", "o", "table", "table or json")
+	f.StringVar(&a.flags.color, "color", "auto", "auto (on a terminal, unless $NO_COLOR is set), always or never")
 	f.DurationVar(&a.flags.timeout, "timeout", time.Minute, "limit for the whole run; log dump, verify, compact, adopt: none")
 	f.CountVarP(&a.flags.verbose, "verbose", "v", "tell more on standard error; twice: everything")
+	complete(root, "resource", a.completeNames)
+	complete(root, "output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	complete(root, "color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.resolveCommand(), a.listCommand(), a.showCommand(), a.decideCommand(txlog.Committed), a.decideCommand(txlog.Aborted),
 		a.forgetCommand(), a.doctorCommand(), a.logCommand(), a.versionCommand(), a.manCommand())
 	return root
@@ -166,6 +168,9 @@ func (a *app) act(ctx context.Context, args []string, timeout time.Duration, f f
 	}
 	if a.flags.output != "table" && a.flags.output != "json" {
 		return usagef("--output is table or json, not %q", a.flags.output)
+	}
+	if c := a.flags.color; c != "auto" && c != "always" && c != "never" {
+		return usagef("--color is auto, always or never, not %q", c)
 	}
 	a.started = true
 	limit := a.overdue(timeout)

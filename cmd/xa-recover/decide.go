@@ -45,7 +45,8 @@ heuristic outcome. Without a terminal the word is given by --yes.
 
 First see what show tells of the transaction. A database that holds nothing of
 it may have committed it, or rolled it back, or never had a part in it.`,
-		Args: oneID,
+		Args:              oneID,
+		ValidArgsFunction: a.completeIDs,
 		RunE: a.action(func(ctx context.Context, args []string) (int, error) {
 			if strings.TrimSpace(flags.why) == "" {
 				return 0, usagef("say why, for those who look at it later: --why TEXT")
@@ -160,7 +161,8 @@ func (a *app) forgetCommand() *cobra.Command {
 		Long: `Forget what is noted of a transaction: a heuristic outcome that a person has put
 in order, or who has decided it by hand. Nothing in the databases, and no
 decision, is changed.`,
-		Args: oneID,
+		Args:              oneID,
+		ValidArgsFunction: a.completeNoted,
 		RunE: a.action(func(ctx context.Context, args []string) (int, error) {
 			return a.forget(ctx, args[0])
 		}),

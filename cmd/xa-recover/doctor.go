@@ -41,6 +41,8 @@ type checkupResult struct {
 	Limit       int             `json:"limit,omitempty"`
 	SkewSeconds float64         `json:"clock_skew_seconds"` // its clock against this host's; negative: behind
 	Findings    []findingResult `json:"findings"`
+
+	ahead clockRange
 }
 
 type findingResult struct {
@@ -153,7 +155,8 @@ func (a *app) checkUp(ctx context.Context, res drivers.Resource, log txlog.Log) 
 	}
 	r.Version, r.Used, r.Limit = server.Version, server.Used, server.Limit
 	if !server.Clock.IsZero() {
-		r.SkewSeconds = skew(server.Clock, before, after).Seconds()
+		r.ahead = clockRange{server.Clock.Sub(after), server.Clock.Sub(before), true}
+		r.SkewSeconds = r.ahead.least().Seconds()
 	}
 	if math.Abs(r.SkewSeconds) > maxSkew.Seconds() {
 		add(drivers.Warning, fmt.Sprintf("its clock differs from this host's by %+.1f s", r.SkewSeconds), "keep clocks together with NTP: ages, and --min-age, are told by them")
@@ -190,22 +193,41 @@ func (a *app) checkUp(ctx context.Context, res drivers.Resource, log txlog.Log) 
 // maxSkew is by how much clocks may differ.
 const maxSkew = time.Second
 
-// skew is by how much a clock that was read between two moments is ahead of this host's, at least.
-func skew(clock, before, after time.Time) time.Duration {
+// clockRange is by how much a server's clock is ahead of this host's: between the two, as it was read between two moments.
+type clockRange struct {
+	from, to time.Duration
+	told     bool
+}
+
+// least is by how much the clock is ahead, or behind, at least.
+func (c clockRange) least() time.Duration {
 	switch {
-	case clock.Before(before):
-		return clock.Sub(before)
-	case clock.After(after):
-		return clock.Sub(after)
+	case c.to < 0:
+		return c.to
+	case c.from > 0:
+		return c.from
 	}
 	return 0
 }
 
-// compare looks for one database under two names.
+// aheadOf is by how much the clock is ahead of another's, at least, whatever this host's tells.
+func (c clockRange) aheadOf(other clockRange) time.Duration {
+	if !c.told || !other.told {
+		return 0
+	}
+	return clockRange{from: c.from - other.to, to: c.to - other.from}.least()
+}
+
+// compare looks for one database under two names, and for servers whose clocks differ.
 func (r *doctorResult) compare() {
 	for i := range r.Resources {
 		for _, other := range r.Resources[:i] {
-			if res := &r.Resources[i]; res.Identity != "" && res.Identity == other.Identity {
+			res := &r.Resources[i]
+			if by := res.ahead.aheadOf(other.ahead); by.Abs() > maxSkew {
+				res.Findings = append(res.Findings, found(drivers.Warning, fmt.Sprintf("its clock differs from that of %q by %+.1f s", other.Name, by.Seconds()),
+					"keep clocks together with NTP: the ages of a transaction's branches are told by them"))
+			}
+			if res.Identity != "" && res.Identity == other.Identity {
 				res.Findings = append(res.Findings, found(drivers.Warning, fmt.Sprintf("it is the same database as %q", other.Name),
 					"give it one name, and use that everywhere: every transaction over both takes two branches"))
 			}

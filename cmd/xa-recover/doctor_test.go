@@ -61,10 +61,33 @@ func TestDoctorKnowsADatabaseUnderAnotherName(t *testing.T) {
 }
 
 func TestClockSkewIsWhatTheAnswersTimeDoesNotExplain(t *testing.T) {
-	before, after := now, now.Add(3*time.Second)
-	for clock, want := range map[time.Duration]time.Duration{0: 0, 2 * time.Second: 0, -time.Second: -time.Second, 5 * time.Second: 2 * time.Second} {
-		if got := skew(now.Add(clock), before, after); got != want {
-			t.Errorf("clock at %v: got %v, want %v", clock, got, want)
+	for ahead, want := range map[clockRange]time.Duration{
+		{from: -3 * time.Second, to: 0}:              0,
+		{from: -time.Second, to: 2 * time.Second}:    0,
+		{from: -4 * time.Second, to: -time.Second}:   -time.Second,
+		{from: 2 * time.Second, to: 5 * time.Second}: 2 * time.Second,
+	} {
+		if got := ahead.least(); got != want {
+			t.Errorf("%+v: got %v, want %v", ahead, got, want)
 		}
+	}
+}
+
+func TestClocksOfServersAreComparedWithEachOther(t *testing.T) {
+	at := func(from, to time.Duration) clockRange { return clockRange{from, to, true} }
+	r := &doctorResult{Resources: []checkupResult{
+		{Name: "a", ahead: at(-time.Hour, -time.Hour+time.Second)}, // this host is wrong, and all agree
+		{Name: "b", ahead: at(-time.Hour, -time.Hour+2*time.Second)},
+		{Name: "c", ahead: at(-time.Hour-10*time.Second, -time.Hour-8*time.Second)},
+		{Name: "file"},
+	}}
+	r.compare()
+	for i, want := range []int{0, 0, 2, 0} {
+		if got := r.Resources[i].Findings; len(got) != want {
+			t.Errorf("%s: %+v, want %d findings", r.Resources[i].Name, got, want)
+		}
+	}
+	if got, want := r.Resources[2].Findings[0].Problem, `its clock differs from that of "a" by -8.0 s`; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

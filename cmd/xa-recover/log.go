@@ -163,6 +163,11 @@ func (a *app) print(v any, write func(io.Writer)) error {
 		}
 	} else {
 		write(&b)
+		if a.wantsColor() {
+			s := colored(b.String())
+			b.Reset()
+			b.WriteString(s)
+		}
 	}
 	if _, err := io.WriteString(a.stdout, b.String()); err != nil {
 		return writeError(err)

@@ -33,6 +33,7 @@ type infoResult struct {
 	Version   int            `json:"version,omitempty"`  // of the schema of a log in a database
 	Unsettled int            `json:"unsettled"`          // decisions
 	Settled   int            `json:"settled"`            // decisions that are still kept
+	Notes     int            `json:"notes"`              // that are kept for a person until they are forgotten
 	Members   []memberResult `json:"members"`            // of a log in a database: who shares it
 }
 
@@ -105,6 +106,11 @@ func inspect(ctx context.Context, log txlog.Log) (r *infoResult, damage, err err
 	default:
 		return nil, nil, errors.New("this log can't tell about itself")
 	}
+	notes, err := notesOf(ctx, log)
+	if err != nil && damage == nil {
+		return nil, nil, err
+	}
+	r.Notes = len(notes)
 	return r, damage, nil
 }
 
@@ -129,6 +135,9 @@ func (r *infoResult) write(w io.Writer, now time.Time) {
 		t.row("", "schema", fmt.Sprintf("version %d for %s", r.Version, r.Kind))
 	}
 	t.row("", "decisions", fmt.Sprintf("%d unsettled, %d settled and kept", r.Unsettled, r.Settled))
+	if r.Notes > 0 {
+		t.row("", "notes", fmt.Sprintf("%d, kept until xa-recover forget ID: xa-recover list shows them", r.Notes))
+	}
 	state := r.Status
 	switch {
 	case state == damaged:

@@ -26,6 +26,7 @@ type verifyResult struct {
 	Version   int          `json:"version,omitempty"` // of the schema of a log in a database
 	Decisions int          `json:"decisions"`         // that were read
 	Unsettled int          `json:"unsettled"`         // of them
+	Notes     int          `json:"notes"`             // of a log that is well: kept for a person until they are forgotten
 	Files     []fileResult `json:"files"`             // of a log in files
 }
 
@@ -62,7 +63,9 @@ func (a *app) logVerify(ctx context.Context) (int, error) {
 	}
 	var r *verifyResult
 	if u, parseErr := connect.ParseLog(url); parseErr == nil && u.Dir != "" {
-		r, err = verifyFiles(ctx, u.Dir)
+		if r, err = verifyFiles(ctx, u.Dir); err == nil && r.Status == well {
+			err = a.countNotes(ctx, url, r)
+		}
 	} else {
 		r, err = a.verifyRows(ctx, url)
 	}
@@ -93,6 +96,18 @@ func verifyFiles(ctx context.Context, dir string) (*verifyResult, error) {
 	return r, nil
 }
 
+// countNotes reads the notes of a log in files that was found well.
+func (a *app) countNotes(ctx context.Context, url string, r *verifyResult) error {
+	log, err := a.open.readLog(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	notes, err := notesOf(ctx, log)
+	r.Notes = len(notes)
+	return err
+}
+
 // verifyRows reads a log that is kept in a database, whose own checksums guard the bytes.
 func (a *app) verifyRows(ctx context.Context, url string) (*verifyResult, error) {
 	log, err := a.open.readLog(ctx, url)
@@ -108,7 +123,7 @@ func (a *app) verifyRows(ctx context.Context, url string) (*verifyResult, error)
 	if !ok {
 		return nil, errors.New("this log can't list its settled decisions")
 	}
-	r := &verifyResult{Command: "log verify", Status: well, LogID: info.LogID, Version: info.Version, Files: []fileResult{}}
+	r := &verifyResult{Command: "log verify", Status: well, LogID: info.LogID, Version: info.Version, Notes: info.Notes, Files: []fileResult{}}
 	for e, err := range historian.Entries(ctx) {
 		switch {
 		case errors.Is(err, txlog.ErrCorrupt):
@@ -143,6 +158,9 @@ func (r *verifyResult) write(w io.Writer) {
 		fmt.Fprintln(w)
 	}
 	read := fmt.Sprintf("%s, %d of them unsettled", plural(r.Decisions, "decision", "decisions"), r.Unsettled)
+	if r.Notes > 0 {
+		read += ", and " + plural(r.Notes, "note", "notes")
+	}
 	if r.Status == well {
 		fmt.Fprintf(w, "The log %s is well: %s.\n", r.LogID, read)
 		return

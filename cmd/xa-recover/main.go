@@ -19,7 +19,7 @@
 //
 //	resolve, list, show, commit, rollback: command acted status log_id owner damage in_doubt heuristic foreign transaction resources branches decisions notes no_notes logs
 //	  transaction: id begun_at decision settled foreign next
-//	  resources:   name error withheld branches
+//	  resources:   name error withheld untold branches
 //	  branches:    xid raw resource decision action reason error since age_seconds owner holder held locks waiting xmin_age
 //	  decisions:   id outcome at resources settled reason unverified
 //	  notes:       id kind resource by text at
@@ -29,10 +29,10 @@
 //	  checked resources: name version identity prepared used limit clock_skew_seconds findings
 //	  findings:    severity problem hint
 //	version:       command version revision go
-//	log info:      command status log_id kind place damage copied_at original owner segments archives bytes version unsettled settled members
+//	log info:      command status log_id kind place damage copied_at original owner segments archives bytes version unsettled settled notes members
 //	  members:     mark name alive since expires
 //	log dump:      id outcome at settled settled_at resources evidence
-//	log verify:    command status log_id owner damage version decisions unsettled files
+//	log verify:    command status log_id owner damage version decisions unsettled notes files
 //	  files:       name kind bytes records cut damage
 //	log compact:   command status log_id owner before after
 //	  before, after: segments archives bytes unsettled settled

@@ -65,6 +65,8 @@ nobody has that log any more. list --all shows the logs by their names.`,
 	f.BoolVarP(&flags.quiet, "quiet", "q", false, "say nothing when all is well, and one line when not")
 	f.StringVar(&flags.metrics, "metrics", "", "write the result to `FILE` for node_exporter's textfile collector")
 	f.StringVar(&flags.lock, "lock", "", "end with status 3 while another xa-recover has the lock `FILE`")
+	complete(cmd, "rebind", a.completeNames)
+	complete(cmd, "adopt", a.completeLogs)
 	return cmd
 }
 

@@ -44,6 +44,7 @@ type resourceResult struct {
 	Name     string `json:"name"`
 	Error    string `json:"error,omitempty"`    // why it could not be asked
 	Withheld string `json:"withheld,omitempty"` // why its silence settles no decision
+	Untold   string `json:"untold,omitempty"`   // why it can't tell what its branches stand in the way of
 	Branches int    `json:"branches"`           // prepared branches that it listed, foreign ones included
 }
 
@@ -62,9 +63,9 @@ type branchResult struct {
 	Holder     string    `json:"holder,omitempty"` // the living member of a shared log that has it in hand
 	Held       bool      `json:"held"`             // a live session still holds it
 
-	// What it stands in the way of, in list and show, where the database tells.
-	Locks   int   `json:"locks,omitempty"`    // that it holds
-	Waiting int   `json:"waiting,omitempty"`  // sessions that wait for them
+	// What it stands in the way of, in list and show, where the database tells: what is left out is not known.
+	Locks   *int  `json:"locks,omitempty"`    // that it holds
+	Waiting *int  `json:"waiting,omitempty"`  // sessions that wait for them
 	XminAge int64 `json:"xmin_age,omitempty"` // transactions by which it holds back the clean-up of old rows
 
 	id   string // of the global transaction

@@ -33,7 +33,8 @@ func (a *app) showCommand() *cobra.Command {
 		Short: "Explain one global transaction: its decision, each branch, the next step",
 		Long: `Explain one global transaction: its decision, its branch in each database, and
 the next step. The ID is the transaction's ID or an XID, as list prints them.`,
-		Args: oneID,
+		Args:              oneID,
+		ValidArgsFunction: a.completeIDs,
 		RunE: a.action(func(ctx context.Context, args []string) (int, error) {
 			return a.show(ctx, args[0])
 		}),

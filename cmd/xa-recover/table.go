@@ -131,6 +131,9 @@ func (r *result) writeFailures(w io.Writer) {
 		if res.Withheld != "" {
 			fmt.Fprintf(w, "%s settles nothing: %s\n", res.Name, res.Withheld)
 		}
+		if res.Untold != "" {
+			fmt.Fprintf(w, "%s does not tell what its branches hold: %s\n", res.Name, res.Untold)
+		}
 	}
 }
 

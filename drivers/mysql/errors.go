@@ -24,6 +24,7 @@ const (
 	errSyntax            = 1064
 	errNoSuchThread      = 1094
 	errKillDenied        = 1095
+	errTableDenied       = 1142
 	errNetPacket         = 1158
 	errNetRead           = 1159
 	errNetReadTimeout    = 1160

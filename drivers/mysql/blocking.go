@@ -1,0 +1,115 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/xasql/xasql/drivers"
+)
+
+// The servers tell of an InnoDB transaction its session, 0 once it is prepared and has left it, and never its XID.
+const (
+	locksSQL = `SELECT COUNT(*), COALESCE(SUM(trx_rows_locked + trx_tables_locked), 0) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id = %d`
+
+	waitingMariaDB = `SELECT COUNT(DISTINCT w.requesting_trx_id) FROM information_schema.innodb_lock_waits w
+		JOIN information_schema.innodb_trx b ON b.trx_id = w.blocking_trx_id WHERE b.trx_mysql_thread_id = %d`
+
+	// A prepared branch also keeps the locks on its tables' definitions, under the thread that had taken them, which may be gone.
+	waitingMySQL = `WITH held AS (SELECT l.ENGINE_TRANSACTION_ID AS trx, l.THREAD_ID AS thread FROM performance_schema.data_locks l
+			JOIN information_schema.innodb_trx b ON b.trx_id = l.ENGINE_TRANSACTION_ID WHERE b.trx_mysql_thread_id = %d)
+		SELECT COUNT(*) FROM (
+			SELECT w.REQUESTING_THREAD_ID AS thread FROM performance_schema.data_lock_waits w WHERE w.BLOCKING_ENGINE_TRANSACTION_ID IN (SELECT trx FROM held)
+			UNION
+			SELECT p.OWNER_THREAD_ID FROM performance_schema.metadata_locks p JOIN performance_schema.metadata_locks h USING (OBJECT_TYPE, OBJECT_SCHEMA, OBJECT_NAME)
+			WHERE p.LOCK_STATUS = 'PENDING' AND h.LOCK_STATUS = 'GRANTED' AND h.OWNER_THREAD_ID IN (SELECT thread FROM held)) waiting`
+)
+
+// Blocking implements drivers.Blocker: the row and table locks that InnoDB has recorded for the branch, and the sessions that wait for one of
+// them, on MySQL also those that wait for a table's definition. A row that was inserted has no recorded lock before somebody wants it.
+//
+// The servers don't tell which of their transactions is which branch. It is known where the branch is held by a session, and where it is the
+// only one on the server that is not: else the error is ErrNotSupported, and tells what they hold together. The user needs PROCESS and, on MySQL,
+// SELECT on performance_schema. The last result is always 0.
+func (engine) Blocking(ctx context.Context, db *sql.DB, xid drivers.XID) (locks, waiting int, xminAge int64, err error) {
+	if locks, waiting, err = blocking(ctx, db, xid); err != nil {
+		return 0, 0, 0, fmt.Errorf("mysql: what %s blocks: %w", xid, err)
+	}
+	return locks, waiting, 0, nil
+}
+
+func blocking(ctx context.Context, db *sql.DB, xid drivers.XID) (locks, waiting int, err error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return 0, 0, translate(err)
+	}
+	defer conn.Close()
+	branches, err := list(ctx, conn)
+	if err != nil {
+		return 0, 0, err
+	}
+	if !slices.ContainsFunc(branches, func(p drivers.Prepared) bool { return p.Raw == "" && p.XID == xid }) {
+		return 0, 0, nil
+	}
+	if err := markHeld(ctx, conn, branches); err != nil {
+		return 0, 0, err
+	}
+	free := slices.DeleteFunc(branches, func(p drivers.Prepared) bool { return p.Held })
+	session, err := holder(ctx, conn, xid)
+	if err != nil {
+		return 0, 0, err
+	}
+	transactions, locks, waiting, err := held(ctx, conn, session)
+	if err == nil && transactions == 0 {
+		if err = stale(ctx); err == nil {
+			transactions, locks, waiting, err = held(ctx, conn, session)
+		}
+	}
+	switch {
+	case err != nil:
+		return 0, 0, err
+	case transactions == 0:
+		return 0, 0, fmt.Errorf("%w: the server shows no transaction that can be this branch", drivers.ErrNotSupported)
+	case session == 0 && len(free) > 1, transactions > 1:
+		return 0, 0, fmt.Errorf("%w: the server does not tell which of its %d prepared branches holds what: together they hold %d row and table locks, and %d sessions wait",
+			drivers.ErrNotSupported, max(len(free), transactions), locks, waiting)
+	}
+	return locks, waiting, nil
+}
+
+// stale returns when the server will answer anew: it answers from what it gathered before, unless nobody has asked for a tenth of a second.
+func stale(ctx context.Context) error {
+	t := time.NewTimer(150 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// held asks what the transactions of a session hold, or, of session 0, those that have left theirs.
+func held(ctx context.Context, conn *sql.Conn, session int64) (transactions, locks, waiting int, err error) {
+	var observed, maria bool
+	if err := conn.QueryRowContext(ctx, "SELECT @@performance_schema, 0 /*M! + 1 */").Scan(&observed, &maria); err != nil {
+		return 0, 0, 0, translate(err)
+	}
+	query, privileges := waitingMySQL, "PROCESS on *.* and SELECT on performance_schema.*"
+	if maria {
+		query, privileges = waitingMariaDB, "PROCESS on *.*"
+	} else if !observed {
+		return 0, 0, 0, fmt.Errorf("%w: performance_schema is off on this server", drivers.ErrNotSupported)
+	}
+	err = conn.QueryRowContext(ctx, fmt.Sprintf(locksSQL, session)).Scan(&transactions, &locks)
+	if err == nil {
+		err = conn.QueryRowContext(ctx, fmt.Sprintf(query, session)).Scan(&waiting)
+	}
+	switch number(err) {
+	case errAccessDenied, errTableDenied:
+		return 0, 0, 0, fmt.Errorf("this user may not see it: grant it %s: %w", privileges, err)
+	}
+	return transactions, locks, waiting, translate(err)
+}
