@@ -21,7 +21,7 @@ import (
 const tellsSQL = "(pg_catalog.to_regproc('aurora_version') IS NULL AND NOT pg_catalog.pg_is_in_recovery())"
 
 // timelineSQL goes by where the server writes: pg_control_checkpoint still tells the old timeline for a while after a failover.
-const timelineSQL = "pg_catalog.ltrim(pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8), '0')"
+const timelineSQL = "pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8)"
 
 const clusterSQL = "(SELECT system_identifier::text FROM pg_catalog.pg_control_system())"
 
@@ -29,12 +29,12 @@ const clusterSQL = "(SELECT system_identifier::text FROM pg_catalog.pg_control_s
 const startSQL = "(pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint::text"
 
 // historySQL is the evidence up to the slash. The functions in it are everybody's to execute, unless somebody has revoked that.
-const historySQL = "CASE WHEN " + tellsSQL + " THEN " + clusterSQL + " || '.' || " + timelineSQL + " ELSE '@' || " + startSQL + " END"
+const historySQL = "CASE WHEN " + tellsSQL + " THEN " + clusterSQL + " || '.' || pg_catalog.ltrim(" + timelineSQL + ", '0') ELSE '@' || " + startSQL + " END"
 
 // evidence names a transaction.
 type evidence struct {
 	cluster  string // its system identifier
-	timeline string
+	timeline string // eight digits, hexadecimal
 	start    string // of the server; "" where the two above are told
 	txid     uint64
 }
@@ -53,20 +53,22 @@ func parseEvidence(s string) (e evidence, ok bool) {
 		e.start = start
 		return e, within(start, "0123456789")
 	}
-	e.cluster, e.timeline, _ = strings.Cut(history, ".")
-	return e, within(e.cluster, "0123456789") && within(e.timeline, "0123456789ABCDEF")
+	cluster, timeline, _ := strings.Cut(history, ".")
+	e.cluster, e.timeline = cluster, strings.Repeat("0", max(0, 8-len(timeline)))+timeline
+	return e, within(cluster, "0123456789") && within(timeline, "0123456789ABCDEF") && len(timeline) <= 8
 }
 
 func within(s, alphabet string) bool { return s != "" && strings.Trim(s, alphabet) == "" }
 
-// fateSQL asks for the fate of the transaction (committed, aborted, in progress; empty where it is too old, or the server has another history), and
-// whether its ID still means that transaction. An ID that the cluster has not given out yet is an error (22023).
+// fateSQL asks for the fate of the transaction (committed, aborted, in progress; empty where it is too old, or the server is of another cluster, or has stayed behind
+// in an earlier timeline), and whether its ID still means that transaction. An ID that the server has not given out yet is an error (22023).
 func (e evidence) fateSQL() string {
 	status := "pg_catalog.pg_xact_status('" + strconv.FormatUint(e.txid, 10) + "'::pg_catalog.xid8)"
 	if e.start != "" {
 		return "SELECT COALESCE(CASE WHEN " + startSQL + " = '" + e.start + "' THEN " + status + " END, ''), true"
 	}
-	return "SELECT COALESCE(CASE WHEN " + tellsSQL + " AND " + clusterSQL + " = '" + e.cluster + "' THEN " + status + " END, ''), " +
+	return "SELECT COALESCE(CASE WHEN " + tellsSQL + " AND " + clusterSQL + " = '" + e.cluster + "' AND " +
+		timelineSQL + " COLLATE \"C\" >= '" + e.timeline + "' THEN " + status + " END, ''), " +
 		"CASE WHEN " + tellsSQL + " THEN " + timelineSQL + " = '" + e.timeline + "' ELSE false END"
 }
 
@@ -91,8 +93,8 @@ func outcome(ctx context.Context, db asker, text string) (committed, proven bool
 	err = ask(ctx, db, stepProve, e.fateSQL(), &fate, &same)
 	switch {
 	case sqlState(err) == "22023":
-		// The primary of this cluster, whatever its timeline, has not come so far: it is a replica that lacked the PREPARE, or an older copy,
-		// and the branch is lost.
+		// A primary of this cluster, of this timeline or a later one, has not come so far: it is a replica that lacked the PREPARE, or an older
+		// copy, and the branch is lost.
 		return false, true, nil
 	case err != nil:
 		return false, false, err

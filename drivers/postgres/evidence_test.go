@@ -14,9 +14,9 @@ import (
 
 func TestOnlyOurOwnEvidenceIsRead(t *testing.T) {
 	for text, want := range map[string]evidence{
-		"7711047390933446680.1/739":     {cluster: "7711047390933446680", timeline: "1", txid: 739},
-		"7711047390933446680.1F/739":    {cluster: "7711047390933446680", timeline: "1F", txid: 739},
-		"1.1/18446744073709551615":      {cluster: "1", timeline: "1", txid: 1<<64 - 1},
+		"7711047390933446680.1/739":     {cluster: "7711047390933446680", timeline: "00000001", txid: 739},
+		"7711047390933446680.1F/739":    {cluster: "7711047390933446680", timeline: "0000001F", txid: 739},
+		"1.1/18446744073709551615":      {cluster: "1", timeline: "00000001", txid: 1<<64 - 1},
 		"@1732295000123456/3":           {start: "1732295000123456", txid: 3},
 		"":                              {},
 		"739":                           {},
@@ -31,6 +31,7 @@ func TestOnlyOurOwnEvidenceIsRead(t *testing.T) {
 		"1'.1/739":                      {},
 		"1.1'/739":                      {},
 		"1.g/739":                       {},
+		"1.1234567890/739":              {},
 		".1/739":                        {},
 		"1./739":                        {},
 		"1/739":                         {},
