@@ -202,8 +202,11 @@ func (r *netRun) awaitSettled(ctx context.Context) error {
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for ; ; <-tick.C {
-		left := 0
+	for left := -1; ; <-tick.C {
+		if ctx.Err() != nil {
+			return fmt.Errorf("the manager has left %d branches and decisions", left)
+		}
+		left = 0
 		for _, err := range r.log.Unsettled(ctx) {
 			if err != nil {
 				return err
@@ -225,9 +228,6 @@ func (r *netRun) awaitSettled(ctx context.Context) error {
 		}
 		if left == 0 {
 			return nil
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("the manager has left %d branches and decisions", left)
 		}
 	}
 }

@@ -64,6 +64,7 @@ func open(ctx context.Context, db *sql.DB, d Dialect, o *Options) (*Log, error) 
 		l.writer.close()
 		return nil, err
 	}
+	l.side.patience, l.writer.patience = opts.limit, opts.limit // not for adopt, which may have tables to make
 	if !opts.ReadOnly {
 		l.beside.Go(l.write)
 		l.beside.Go(l.keep)

@@ -23,6 +23,9 @@ type session struct {
 	query   string                                 // for the number of the server's session
 	tries   int
 	limit   chan struct{} // is full while somebody lifts the pool's limit, see open
+	// patience is how long one use may take before the connection is taken for dead: one that has lost the other end without a word
+	// answers nothing, for as long as the operating system goes on sending. Zero: for ever.
+	patience time.Duration
 
 	turn   chan struct{} // is full while somebody has the session; what follows belongs to him
 	conn   *sql.Conn     // nil: none
@@ -64,7 +67,7 @@ func (s *session) do(ctx context.Context, f func(context.Context, *sql.Conn) err
 func (s *session) try(ctx context.Context, f func(context.Context, *sql.Conn) error) error {
 	var err error
 	for range s.tries {
-		if err = f(ctx, s.conn); err == nil {
+		if err = s.use(ctx, f); err == nil {
 			return nil
 		}
 		if ctx.Err() != nil || errors.Is(err, errLost) {
@@ -73,6 +76,20 @@ func (s *session) try(ctx context.Context, f func(context.Context, *sql.Conn) er
 	}
 	if errors.Is(err, errLost) || s.alive(ctx) != nil {
 		s.drop()
+	}
+	return err
+}
+
+// use runs f, and takes a connection for dead on which it finds no end.
+func (s *session) use(ctx context.Context, f func(context.Context, *sql.Conn) error) error {
+	if s.patience == 0 {
+		return f(ctx, s.conn)
+	}
+	limited, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	err := f(limited, s.conn)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = errors.Join(err, errLost)
 	}
 	return err
 }
