@@ -21,6 +21,7 @@ import (
 // backlog is what a crash under load leaves in one database: many prepared branches, each of a transaction of its own.
 type backlog struct {
 	resource drivers.Resource
+	url      string  // of the database, for an administrator
 	admin    *sql.DB // another pool, for who makes the backlog and looks at it
 	ids      []string
 }
@@ -29,7 +30,7 @@ type backlog struct {
 func newBacklog(t testing.TB, s *engines.Server, connections int) *backlog {
 	t.Helper()
 	databaseURL := s.NewDatabase(t)
-	b := &backlog{admin: s.Open(t, databaseURL), resource: drivers.Resource{Name: "orders", DB: s.Open(t, databaseURL), Driver: mysql.New()}}
+	b := &backlog{url: databaseURL, admin: s.Open(t, databaseURL), resource: drivers.Resource{Name: "orders", DB: s.Open(t, databaseURL), Driver: mysql.New()}}
 	if s.Engine.Kind == engines.Postgres {
 		b.resource.Driver = postgres.New()
 	}
