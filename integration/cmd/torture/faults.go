@@ -85,7 +85,11 @@ func (r *run) victim() *slot {
 func (r *run) suspend(ctx context.Context) {
 	s := r.slots[r.random.IntN(len(r.slots))]
 	pause := time.Duration(r.random.Int64N(int64(3 * time.Second)))
-	if r.random.IntN(8) == 0 {
+	long := 8
+	if r.arena.log != "" { // the others then take over what it has in hand
+		long = 3
+	}
+	if r.random.IntN(long) == 0 {
 		pause = 15 * time.Second
 	}
 	r.fault(fmt.Sprintf("worker %d stopped", s.n), &s.busy, func() {
