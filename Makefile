@@ -6,7 +6,7 @@ TORTURETIME ?= 10m
 GO          ?= go
 TOOLS       := $(CURDIR)/bin
 
-.PHONY: help demo test race torture fuzz lint mutants bench setup
+.PHONY: help demo test race torture matrix fuzz lint mutants bench setup
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ lint: $(TOOLS)/staticcheck ## gofmt, go vet, staticcheck
 
 mutants: ## break each safety rule of the protocol in a copy, and see the tests catch it
 	@scripts/mutants.sh
+
+matrix: ## the whole crash matrix, of which make test runs a part
+	@XA_MATRIX=full $(GO) -C integration test -count=1 -timeout 120m -v -run WhateverIsKilledWherever .
 
 bench: $(TOOLS)/benchstat ## every benchmark, for BENCHTIME (1s) each; comparable with bin/benchstat
 	@scripts/bench.sh $(BENCHTIME)

@@ -29,12 +29,12 @@ func program(t *testing.T, name string) string {
 			return
 		}
 		// Each in its own module: xa-recover as its users build it.
-		for module, command := range map[string]string{".": "./cmd/transfers", "..": "./cmd/xa-recover"} {
+		for module, commands := range map[string][]string{".": {"./cmd/parking", "./cmd/transfers"}, "..": {"./cmd/xa-recover"}} {
 			args := []string{"-C", module, "build", "-o", programs.dir + string(filepath.Separator)}
 			if raceEnabled {
 				args = append(args, "-race")
 			}
-			if programs.out, programs.err = exec.Command("go", append(args, command)...).CombinedOutput(); programs.err != nil {
+			if programs.out, programs.err = exec.Command("go", append(args, commands...)...).CombinedOutput(); programs.err != nil {
 				return
 			}
 		}

@@ -49,9 +49,9 @@ func TestPlainUserRecovers(t *testing.T) {
 		for _, other := range es[i+1:] {
 			t.Run(a.Name+"+"+other.Name, func(t *testing.T) {
 				b := newBankOf(t, func(s *engines.Server) string { return plain(t, s) }, a, other)
-				for _, c := range []crash{{"decide-start", false}, {"decide-done", true}} {
-					b.crashAndRecover(t, c, "s-"+c.point, b.restart)
-					b.crashAndRecover(t, c, "x-"+c.point, b.resolve)
+				for _, k := range []kill{{"decide-start", false}, {"decide-done", true}} {
+					b.killAndRecover(t, k, "s-"+k.point, b.restart)
+					b.killAndRecover(t, k, "x-"+k.point, b.resolve)
 				}
 			})
 		}
@@ -72,4 +72,43 @@ func plain(t *testing.T, s *engines.Server) string {
 		}
 	}
 	return user
+}
+
+// kill is a point of the protocol at which the application kills itself, and what must come of the transaction.
+type kill struct {
+	point     string
+	committed bool
+}
+
+// killAndRecover kills the application in its second transfer, recovers, and checks.
+func (b *bank) killAndRecover(t *testing.T, k kill, prefix string, way func(t *testing.T, prefix string)) {
+	t.Helper()
+	b.start(t, "-prefix", prefix, "-count", "2", "-kill", k.point, "-after", "1").want(t, -1)
+	way(t, prefix)
+	books, told := b.check(t)
+	id := prefix + "-2"
+	if told[prefix+"-1"] != ledger.Committed || told[id] != ledger.Begun {
+		t.Fatalf("%s: told %q of the first transfer and %q of the killed one", k.point, told[prefix+"-1"], told[id])
+	}
+	for name, book := range books {
+		if _, there := book.Entries[id]; there != k.committed {
+			t.Fatalf("%s: killed at %s: in the books: %v, want %v", name, k.point, there, k.committed)
+		}
+	}
+	if t.Failed() {
+		t.FailNow() // what follows would fail for the same reason
+	}
+}
+
+// restart recovers by the application's next start, which makes another transfer to show that nothing is in its way.
+func (b *bank) restart(t *testing.T, prefix string) {
+	t.Helper()
+	b.start(t, "-prefix", prefix+"-again", "-count", "1").want(t, 0)
+}
+
+// resolve recovers by xa-recover.
+func (b *bank) resolve(t *testing.T, _ string) {
+	t.Helper()
+	b.startRecover(t, "resolve").want(t, 0)
+	b.startRecover(t, "list").want(t, 0)
 }
