@@ -9,7 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -203,6 +205,39 @@ func TestViolationEndsTheRunAndKeepsEverything(t *testing.T) {
 	}
 	if found := tr.tables(t, tr.path["b"]); len(found) != 3 {
 		t.Errorf("b has %v, want three tables", found)
+	}
+}
+
+// A worker that does not come to an end is a violation, and tells where it hangs.
+func TestWorkerThatHangsIsAViolation(t *testing.T) {
+	tr := newTrial(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for t.Context().Err() == nil {
+			time.Sleep(10 * time.Millisecond)
+			told, err := os.ReadFile(filepath.Join(tr.dir, "run", "told", "w0g1"))
+			if err == nil && bytes.Contains(told, []byte("committed")) {
+				break
+			}
+		}
+		logs, _ := filepath.Glob("/proc/[0-9]*/environ")
+		for _, path := range logs {
+			env, err := os.ReadFile(path)
+			if err == nil && bytes.Contains(env, []byte(workerVariable+"=")) && bytes.Contains(env, []byte(`"Prefix":"w0g1"`)) && bytes.Contains(env, []byte(tr.path["a"])) {
+				pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+				_ = syscall.Kill(pid, syscall.SIGSTOP)
+			}
+		}
+	}()
+	status, out := tr.run(t, "-duration", "30m", "-check", "3s", "-patience", "4s", "-faults", "none", "-workers", "2", "-dir", "run")
+	<-done
+	if status != 1 || !strings.Contains(out, "VIOLATION: worker 0 hangs") {
+		t.Fatalf("ended with status %d:\n%s", status, out)
+	}
+	said, err := os.ReadFile(filepath.Join(tr.dir, "run", "worker-0.log"))
+	if err != nil || !bytes.Contains(said, []byte("goroutine ")) {
+		t.Errorf("it told nothing of its goroutines (%v):\n%s", err, said)
 	}
 }
 

@@ -120,7 +120,7 @@ func (r *run) quiet(ctx context.Context) bool {
 			continue
 		}
 		if ctx.Err() == nil {
-			s.signal(syscall.SIGQUIT) // Go prints all goroutines
+			s.dump()
 			r.violate("worker %d hangs: it was told to be quiet and is not after %v; its goroutines are in %s", s.n, r.o.patience, s.stderr())
 		}
 		return false
@@ -168,7 +168,7 @@ func (r *run) finish(ctx context.Context) {
 		select {
 		case <-s.done:
 		case <-limited.Done():
-			s.signal(syscall.SIGQUIT)
+			s.dump()
 			r.violate("worker %d hangs: it was told to end and does not within %v; its goroutines are in %s", s.n, r.o.patience, s.stderr())
 			return
 		}

@@ -38,6 +38,7 @@ type slot struct {
 	quiet      bool
 	doomed     bool // it kills itself, or has been killed
 	ending     bool
+	dumping    bool   // it was asked for its goroutines, since it hangs
 	last       sample // of this process
 	before     sample // of those before it
 }
@@ -53,11 +54,11 @@ func (s *slot) run(ctx context.Context) {
 		}
 		s.listen(out)
 		err = cmd.Wait()
-		doomed, ending := s.ended()
+		doomed, ending, dumping := s.ended()
 		var exit *exec.ExitError
 		killed := errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
 		switch {
-		case err == nil && ending:
+		case err == nil && ending, dumping:
 			return
 		case killed && doomed:
 			s.r.count("kills")
@@ -139,14 +140,14 @@ func (s *slot) listen(out io.Reader) {
 }
 
 // ended forgets the process.
-func (s *slot) ended() (doomed, ending bool) {
+func (s *slot) ended() (doomed, ending, dumping bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before.Transactions += s.last.Transactions
 	s.before.Acknowledged += s.last.Acknowledged
-	doomed, ending = s.doomed, s.ending
+	doomed, ending, dumping = s.doomed, s.ending, s.dumping
 	s.process, s.opened, s.asked, s.quiet, s.doomed, s.last = nil, false, false, false, false, sample{}
-	return doomed, ending
+	return doomed, ending, dumping
 }
 
 // signal sends a signal, and tells whether there was a process that could get it.
@@ -160,6 +161,20 @@ func (s *slot) signal(sig os.Signal) bool {
 		s.doomed = true
 	}
 	return true
+}
+
+// dump has a worker that hangs print its goroutines, and end.
+func (s *slot) dump() {
+	s.mu.Lock()
+	s.dumping = true
+	s.mu.Unlock()
+	if !s.signal(syscall.SIGQUIT) || !s.signal(syscall.SIGCONT) { // a process that is stopped hears only SIGCONT
+		return
+	}
+	select {
+	case <-s.done:
+	case <-time.After(10 * time.Second): // it does not even do that
+	}
 }
 
 // awaitQuiet returns true when the worker has nothing open and begins nothing, false when ctx ended before.
