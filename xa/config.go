@@ -31,8 +31,8 @@ type Config struct {
 	// RecoveryInterval is how often the background looks for branches in doubt when nothing tells it to. What it knows to be
 	// unfinished it tries sooner, and less and less often. Zero: 30 seconds.
 	RecoveryInterval time.Duration
-	// RecoveryTimeout limits the work of one recovery on one database, at Open too: a database that is down
-	// delays Open by no more than this. Zero: 10 seconds.
+	// RecoveryTimeout limits how long one recovery's work on one database, or on the log, may stand still, at Open too: a database that
+	// is down delays Open by no more than this; what is being settled is settled first. Zero: 10 seconds.
 	RecoveryTimeout time.Duration
 	// Logger gets what an operator should know. nil: slog.Default().
 	Logger *slog.Logger
