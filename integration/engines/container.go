@@ -142,13 +142,14 @@ func freePort() (int, error) {
 // kill returns when no process of the container is left.
 func (c *container) kill() error {
 	id := c.resource.Container.ID
-	if err := c.pool.Client.KillContainer(docker.KillContainerOptions{ID: id, Signal: docker.SIGKILL}); err != nil {
-		return err
-	}
+	// On a loaded machine the daemon answers with an error after ten seconds without news of the end, which comes all the same.
+	killed := c.pool.Client.KillContainer(docker.KillContainerOptions{ID: id, Signal: docker.SIGKILL})
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	_, err := c.pool.Client.WaitContainerWithContext(id, ctx)
-	return err
+	if _, err := c.pool.Client.WaitContainerWithContext(id, ctx); err != nil {
+		return errors.Join(killed, err)
+	}
+	return nil
 }
 
 func (c *container) start() error {
