@@ -7,6 +7,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/internal/memdb"
+	"github.com/xasql/xasql/internal/txid"
 	"github.com/xasql/xasql/recovery"
 	"github.com/xasql/xasql/txlog"
 )
@@ -165,6 +167,9 @@ func TestInterruptedRecoveryTellsWhatItHasDone(t *testing.T) {
 					b.Errorf("Resolve: %v", err)
 				}
 				b.wantTrue(report, 39)
+				if !slices.ContainsFunc(report.Resources[0].Branches, func(br recovery.Branch) bool { return br.Reason == "its turn did not come" }) {
+					b.Error("the report does not tell why the rest was left")
+				}
 				f.before = nil
 				b.resolve()
 			})
@@ -215,6 +220,34 @@ func TestRecoveryLeavesHalfOfThePool(t *testing.T) {
 			}
 		})
 	}
+}
+
+// askedProver is a driver that needs a connection to prove what became of a branch.
+type askedProver struct{ *finishing }
+
+func (askedProver) Outcome(ctx context.Context, db *sql.DB, _ drivers.XID, _ string) (committed, proven bool, err error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return false, false, err
+	}
+	return true, true, conn.Close()
+}
+
+// What is kept for the next branch must not be what is needed to find out what to do with that.
+func TestSingleConnectionIsNotKept(t *testing.T) {
+	run(t, func(b *bench) {
+		for range 3 {
+			id := txid.New("lostlog", "", time.Now())
+			discard(b.prepared("orders", id, "orders"))
+		}
+		b.r.Resources[0].Driver = askedProver{b.finisher(nil)}
+		b.r.Resources[0].DB.SetMaxOpenConns(1)
+		b.r.Adopted = []string{"lostlog"}
+		begun := time.Now()
+		if report := b.resolve(); counted(report, recovery.Committed) != 3 || time.Since(begun) != 0 {
+			b.Errorf("%d of 3 were committed, after %v", counted(report, recovery.Committed), time.Since(begun))
+		}
+	})
 }
 
 // A connection that failed is not used for the next branch.
