@@ -213,7 +213,7 @@ func startParking(t *testing.T, step, cases string) *parking {
 }
 
 // silence is how long the program may say nothing while it is waited for.
-const silence = 40 * time.Second
+const silence = 3 * time.Minute
 
 // await returns when the program has said this word of all the cases.
 func (p *parking) await(t *testing.T, word string, cases []matrixCase) {
