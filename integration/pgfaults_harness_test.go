@@ -25,13 +25,14 @@ import (
 // the protocol.
 type pgfWorld struct {
 	*bank
-	t     *testing.T
-	log   txlog.Log
-	m     *xa.Manager
-	pools map[string]*sql.DB // the manager's, by resource
-	admin *sql.DB            // of the first database, by a connection that nothing harms
-	told  *os.File
-	lines *pgfLines
+	t       *testing.T
+	log     txlog.Log
+	options *filelog.Options
+	m       *xa.Manager
+	pools   map[string]*sql.DB // the manager's, by resource
+	admin   *sql.DB            // of the first database, by a connection that nothing harms
+	told    *os.File
+	lines   *pgfLines
 
 	mu         sync.Mutex // guards what follows
 	n          int
@@ -68,7 +69,12 @@ func pgfBank(t *testing.T, log string, databases ...database) *bank {
 
 func newPgfWorldOf(t *testing.T, b *bank) *pgfWorld {
 	t.Helper()
-	w := &pgfWorld{bank: b, t: t, pools: map[string]*sql.DB{}, hooks: map[string]func(string){}, lines: &pgfLines{}, unverified: map[string][]string{}}
+	return newPgfWorldWith(t, b, nil)
+}
+
+func newPgfWorldWith(t *testing.T, b *bank, options *filelog.Options) *pgfWorld {
+	t.Helper()
+	w := &pgfWorld{bank: b, t: t, options: options, pools: map[string]*sql.DB{}, hooks: map[string]func(string){}, lines: &pgfLines{}, unverified: map[string][]string{}}
 	w.admin = b.databases[0].open(t)
 	t.Cleanup(func() { w.admin.Close() })
 	told, err := os.OpenFile(b.told, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
@@ -91,7 +97,7 @@ func (w *pgfWorld) open() {
 
 func (w *pgfWorld) tryOpen() error {
 	dir, _ := strings.CutPrefix(w.bank.log, "file:")
-	log, err := filelog.Open(dir, nil)
+	log, err := filelog.Open(dir, w.options)
 	if err != nil {
 		return err
 	}
@@ -357,14 +363,13 @@ func (w *pgfWorld) there(x pgfTransfer) int {
 // eventually waits until done reports true.
 func (w *pgfWorld) eventually(what string, done func() bool) {
 	w.t.Helper()
-	pgfEventually(w.t, what, done)
-	if w.t.Failed() {
+	if !pgfEventually(w.t, what, done) {
 		w.t.Log(w.lines)
 	}
 }
 
 // pgfEventually waits until done reports true. Hooks call it as well, which is why it does not end the test.
-func pgfEventually(t *testing.T, what string, done func() bool) {
+func pgfEventually(t *testing.T, what string, done func() bool) bool {
 	t.Helper()
 	limit := time.After(time.Minute)
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -373,10 +378,11 @@ func pgfEventually(t *testing.T, what string, done func() bool) {
 		select {
 		case <-limit:
 			t.Errorf("%s: not within a minute", what)
-			return
+			return false
 		case <-tick.C:
 		}
 	}
+	return true
 }
 
 // exec runs statements as the administrator of the first database.

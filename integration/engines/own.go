@@ -1,14 +1,18 @@
 package engines
 
 import (
+	"context"
 	"net"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Own is what is different about a server that one test has for itself. The zero value is a server of the image's own defaults:
 // PostgreSQL then prepares no transactions.
 type Own struct {
+	// Env are more variables of the container's environment, as NAME=VALUE.
+	Env []string
 	// Args are what is run: the server's arguments, or a command and its.
 	Args []string
 	// Mounts are directories of this machine that the container sees, as HOST:CONTAINER.
@@ -25,7 +29,7 @@ func (e Engine) Own(t testing.TB, o Own) *Server {
 		e.missing(t, err)
 	}
 	im := imageOf(e)
-	im.command, im.mounts = o.Args, o.Mounts
+	im.env, im.command, im.mounts = append(im.env, o.Env...), o.Args, o.Mounts
 	servers.slots <- struct{}{}
 	s, err := serve(pool, e, im)
 	<-servers.slots
@@ -39,6 +43,32 @@ func (e Engine) Own(t testing.TB, o Own) *Server {
 		}
 	})
 	return s
+}
+
+// Revive returns when the server answers, and starts it as often as it ends by itself before that. It must be able to work again by then.
+func (s *Server) Revive(t testing.TB) {
+	t.Helper()
+	s.needContainer(t)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := s.db.PingContext(ctx)
+		if err == nil {
+			return
+		}
+		if died := s.container.died(); died != nil {
+			if err := s.container.start(); err != nil {
+				t.Fatalf("%s: start: %v", s.Engine, err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: no answer within %v: %v", s.Engine, limit, err)
+		case <-tick.C:
+		}
+	}
 }
 
 // Peer returns the address at which another container reaches the server. It is another one once the server was killed and started.
