@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/drivers/mysql"
@@ -27,7 +30,7 @@ import (
 )
 
 // netLimit is for what must happen: reaching it fails the test.
-const netLimit = time.Minute
+const netLimit = 3 * time.Minute
 
 // netLane is a pair of databases in which one case runs after the other: the first is reached by the network, the other is not.
 type netLane struct {
@@ -321,6 +324,26 @@ func (r *netRun) check(ctx context.Context) error {
 	return nil
 }
 
+// netWithoutLeaks fails the test if it leaves a goroutine behind when all its clean-up is done. The engines have been started.
+func netWithoutLeaks(t *testing.T) {
+	t.Helper()
+	ignored := []goleak.Option{
+		goleak.IgnoreCurrent(),
+		// Of the engines' own pools, which stay. That the test's are closed, their counts tell.
+		goleak.IgnoreAnyFunction("github.com/go-sql-driver/mysql.(*mysqlConn).startWatcher.func1"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+	}
+	t.Cleanup(func() {
+		err := goleak.Find(ignored...)
+		for limit := time.Now().Add(netLimit); err != nil && time.Now().Before(limit); err = goleak.Find(ignored...) {
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // netInLanes runs the cases side by side, as most of their time is waiting, and fails the test for each that fails.
 func netInLanes[C fmt.Stringer](t *testing.T, lanes []*netLane, cases []C, run func(*netLane, C) error) {
 	t.Helper()
@@ -333,8 +356,13 @@ func netInLanes[C fmt.Stringer](t *testing.T, lanes []*netLane, cases []C, run f
 	for _, l := range lanes {
 		running.Go(func() {
 			for c := range work {
-				if err := run(l, c); err != nil {
+				began := time.Now()
+				err := run(l, c)
+				if err != nil {
 					t.Errorf("%s: %v", c, err)
+				}
+				if os.Getenv("XA_NETWORK") != "" {
+					t.Logf("%s: %v", c, time.Since(began).Round(time.Millisecond))
 				}
 			}
 		})

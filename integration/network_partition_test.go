@@ -25,6 +25,7 @@ func (n netTask) String() string { return n.name }
 // The network fails, or is slow, for longer than a statement. See each task.
 func TestNetworkThatIsAwayOrSlowChangesNoOutcome(t *testing.T) {
 	pairs := netPairs(t)
+	netWithoutLeaks(t)
 	var running sync.WaitGroup
 	for _, pair := range pairs {
 		var tasks []netTask
@@ -98,7 +99,7 @@ func netPartition(l *netLane, f netFault) error {
 func netSilence(l *netLane, fromDecision bool) error {
 	ctx := l.t.Context()
 	var r *netRun
-	cfg := xa.Config{CompletionTimeout: 2 * time.Second, RecoveryTimeout: 5 * time.Second, RecoveryInterval: time.Hour}
+	cfg := xa.Config{CompletionTimeout: 2 * time.Second, RecoveryInterval: time.Hour}
 	if fromDecision {
 		cfg.Trace = &xa.Trace{DecideDone: func(xa.TxEvent) { r.proxy.Hang() }}
 	}

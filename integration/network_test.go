@@ -18,22 +18,19 @@ import (
 	"github.com/xasql/xasql/xa"
 )
 
-// netPairs are the engines behind the bad network, each with what is its partner on a good one.
+// netPairs starts the engines behind the bad network, each with what is its partner on a good one.
 func netPairs(t *testing.T) [][2]engines.Engine {
 	t.Helper()
-	return [][2]engines.Engine{
-		{named(t, "postgres:18"), sqlite},
-		{named(t, "mysql:9.7"), sqlite},
-		{named(t, "mariadb:11.8"), named(t, "postgres:18")},
-		{named(t, "mariadb:10.11"), sqlite},
-	}
+	postgres, mysql, mariadb, old := named(t, "postgres:18"), named(t, "mysql:9.7"), named(t, "mariadb:11.8"), named(t, "mariadb:10.11")
+	engines.Start(postgres, mysql, mariadb, old)
+	return [][2]engines.Engine{{postgres, sqlite}, {mysql, sqlite}, {mariadb, postgres}, {old, sqlite}}
 }
 
 // Every statement of the protocol meets every failure of the network at every moment: what Commit answers is true, and when the network is
 // back everything comes to its end without anybody's help. XA_NETWORK=text runs the cases whose name holds the text.
 func TestNetworkFaultAtEachStatementLeavesAllOrNothing(t *testing.T) {
 	pairs := netPairs(t)
-	engines.Start(pairs[0][0], pairs[1][0], pairs[2][0], pairs[3][0])
+	netWithoutLeaks(t)
 	var running sync.WaitGroup
 	var counts netCounts
 	for _, pair := range pairs {
@@ -67,8 +64,7 @@ func (n *netCounts) run(l *netLane, c netCase) error {
 	var r *netRun
 	r, err := l.open(ctx, xa.Config{
 		CompletionTimeout: 1500 * time.Millisecond,
-		RecoveryTimeout:   5 * time.Second, // a session of MariaDB's is given up after 3
-		RecoveryInterval:  time.Hour,       // what is left must be known to be left
+		RecoveryInterval:  time.Hour, // what is left must be known to be left
 		Trace: &xa.Trace{PrepareDone: func(e xa.BranchEvent) {
 			if c.point.way == netRollPrepared && e.Err == nil {
 				r.tx.SetRollbackOnly(errors.New("the test wants a rollback"))
