@@ -30,7 +30,7 @@
 //
 // A password is best kept out of the file. In order, the first that is there is taken: the one in the URL, the environment
 // variable XA_NAME_PASSWORD (XA_ORDERS_PASSWORD; the log's is XA_LOG_PASSWORD), the file that password_file names, without its last line
-// end, and what the engine's own clients use (PGPASSWORD and the pgpass file, MYSQL_PWD). No error of this package tells one.
+// end, and what the engine's own clients use (PGPASSWORD and the pgpass file, MYSQL_PWD and ~/.my.cnf). No error of this package tells one.
 //
 // # Failure
 //

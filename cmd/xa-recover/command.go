@@ -122,7 +122,7 @@ stronger than the file; databases add up, each by its name.
 Names must be those that the application uses: they are part of every XID.
 Passwords are best kept out of the command line: XA_NAME_PASSWORD holds the one
 of resource NAME, XA_LOG_PASSWORD the log's; otherwise PGPASSWORD, the pgpass
-file and MYSQL_PWD are used. The configuration file may name files of passwords.
+file, MYSQL_PWD and ~/.my.cnf are used. The configuration file may name files of passwords.
 
 Exit status: 0 nothing of this log is left in doubt; 1 failure, or the log is
 damaged; 2 wrong usage; 3 something is, or may be, left in doubt, or a live

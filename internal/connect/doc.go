@@ -20,7 +20,8 @@
 //
 // A URL need not hold a password. Where it does not, the environment variable XA_NAME_PASSWORD is taken, NAME being the
 // resource's name in capitals with every other character than a letter or a digit written as '_' (XA_ORDERS_PASSWORD); where
-// that is not set either, the one that was given with [ResourceWith], and then what the engine's own clients use: pgx's PGPASSWORD and pgpass file, MYSQL_PWD. The log's is
+// that is not set either, the one that was given with [ResourceWith], and then what the engine's own clients use: pgx's PGPASSWORD and
+// pgpass file, MYSQL_PWD and the password of ~/.my.cnf. The log's is
 // XA_LOG_PASSWORD: a resource that is named log shares it, and if the two differ takes its own from one of the others.
 //
 // No error of this package contains a URL or a part of one that may be a password, however badly the URL is

@@ -73,6 +73,9 @@ func mysqlConfig(who account, u serverURL) (*mysqldriver.Config, error) {
 	config.TLS = nil
 	config.User = u.user
 	config.Passwd = cmp.Or(u.password, who.secret(), os.Getenv("MYSQL_PWD"))
+	if config.Passwd == "" {
+		config.Passwd = optionFilePassword()
+	}
 	if config.DBName, err = url.PathUnescape(u.path); err != nil {
 		return nil, errEscape
 	}
