@@ -104,6 +104,10 @@ func (b *branch) commitOnePhase(ctx context.Context) error {
 		return b.giveUp(ctx, err, false)
 	}
 	if err := b.last(ctx, "XA COMMIT "+b.x+" ONE PHASE"); err != nil {
+		if number(err) == errReadOnlyServer {
+			// The servers look at read_only before they commit anything, and end the branch with a rollback.
+			err = fmt.Errorf("%w: %w", drivers.ErrRolledBack, err)
+		}
 		return b.giveUp(ctx, err, true)
 	}
 	b.state = finished

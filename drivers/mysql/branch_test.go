@@ -123,6 +123,7 @@ func TestFailureOfPrepareAndOnePhaseCommitClaimsNoMoreThanIsKnown(t *testing.T) 
 		{"lost before commit", onePhase, newServer().on("XA END", bad, bad), true, false},
 		{"lost at commit", onePhase, newServer().on("XA COMMIT", bad).on("XA END", nil, bad), false, false},
 		{"refused at commit, rollback works", onePhase, newServer().on("XA COMMIT", serverError(1290)), true, true},
+		{"refused at commit by a read-only server, and gone", onePhase, newServer().on("XA COMMIT", serverError(1290)).on("XA ROLLBACK", serverError(1397)), true, true},
 		{"refused at commit, and gone", onePhase, newServer().on("XA COMMIT", serverError(1401)).on("XA ROLLBACK", serverError(1397), serverError(1397)), false, false},
 		{"mariadb: lost at commit", onePhase, newMariaDB().on("BEGIN NOT ATOMIC XA COMMIT", bad).on("XA END", nil, bad), false, false},
 	} {

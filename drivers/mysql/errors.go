@@ -36,6 +36,7 @@ const (
 	errNoReferencedRow   = 1216
 	errRowIsReferenced   = 1217
 	errAccessDenied      = 1227
+	errReadOnlyServer    = 1290
 	errNoDefault         = 1364
 	errUnknownXID        = 1397 // XAER_NOTA
 	errXAState           = 1399 // XAER_RMFAIL
