@@ -39,7 +39,8 @@ func (w *world) noted() (notes []txlog.Note) {
 // A person's COMMIT PREPARED that agrees with the decision harms nobody, and where the database proves it nobody is called.
 func TestBranchThatWasFinishedByHandIsJudgedByItsProof(t *testing.T) {
 	for name, c := range map[string]struct {
-		proves  bool // otherwise the database can't tell
+		proves  bool // otherwise the engine can't
+		silent  bool // the branches give no evidence
 		down    bool // it can't be asked
 		commits bool // the person
 		want    error
@@ -49,12 +50,14 @@ func TestBranchThatWasFinishedByHandIsJudgedByItsProof(t *testing.T) {
 		"committed, not proven":   {commits: true, want: xa.ErrHeuristic},
 		"rolled back, not proven": {want: xa.ErrHeuristic},
 		"committed, not asked":    {proves: true, down: true, commits: true, want: xa.ErrHeuristic},
+		"committed, no evidence":  {proves: true, silent: true, commits: true, want: xa.ErrHeuristic},
 	} {
 		t.Run(name, func(t *testing.T) {
 			run(t, func(w *world) {
 				w.oneSided = true
 				if c.proves {
 					w.evidently()
+					w.orders.Style.ReadOnlyVotes = c.silent // see there
 				}
 				w.onDecided(func() {
 					w.orders.Finish(w.orders.Prepared()[0], c.commits)

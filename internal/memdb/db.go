@@ -23,8 +23,8 @@ type Style struct {
 	ReadOnlyVotes bool
 	// Proof keeps every branch's outcome for ever, so that a second commit or rollback gets a proven answer.
 	Proof bool
-	// Evidence, with Proof and without ReadOnlyVotes, makes the branches drivers.EvidentBranch: without their evidence nothing is proven, so
-	// that only drivers.Prover.Outcome can tell.
+	// Evidence, with Proof, makes the branches drivers.EvidentBranch: without their evidence nothing is proven, so
+	// that only drivers.Prover.Outcome can tell. With ReadOnlyVotes they give none.
 	Evidence bool
 	// AbortOnError lets any failed statement abort its transaction, as PostgreSQL does.
 	AbortOnError bool

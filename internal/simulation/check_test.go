@@ -31,6 +31,7 @@ type txHistory struct {
 	told     answer
 	err      error
 	applied  []int // the databases that show its write
+	verified []int // those that recovery took for committed
 	reported bool  // recovery reported a heuristic outcome
 	byHand   bool  // the schedule had a person finish one of its branches
 	poisoned bool  // its engine aborted a branch
@@ -56,6 +57,11 @@ func (h *history) check() []string {
 	for name, tx := range h.txs {
 		fail := func(format string, args ...any) {
 			bad = append(bad, fmt.Sprintf(name+": "+format+"; applied in %v of %d, told %v", append(args, tx.applied, writes, tx.err)...))
+		}
+		for _, i := range tx.verified {
+			if i < writes && !slices.Contains(tx.applied, i) {
+				fail("verified: not committed in database %d", i)
+			}
 		}
 		none, all := len(tx.applied) == 0, len(tx.applied) == writes
 		switch {

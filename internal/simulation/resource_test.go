@@ -39,7 +39,21 @@ func (p *process) driver(place int) drivers.Driver {
 	if _, ok := g.real.(drivers.SessionEnder); ok {
 		return ender{g}
 	}
+	if p.dbs[place].Style.Evidence {
+		return prover{g}
+	}
 	return g
+}
+
+// prover is gated, of an engine that proves outcomes.
+type prover struct{ gated }
+
+func (pr prover) Outcome(ctx context.Context, pool *sql.DB, xid drivers.XID, evidence string) (committed, proven bool, err error) {
+	err = pr.p.call(ctx, pr.place, pr.of("outcome", xid), nil, func() (err error) {
+		committed, proven, err = pr.real.(drivers.Prover).Outcome(ctx, pool, xid, evidence)
+		return err
+	})
+	return committed && err == nil, proven && err == nil, err
 }
 
 func (g gated) Begin(ctx context.Context, conn *sql.Conn, xid drivers.XID, opts *sql.TxOptions) (drivers.Branch, error) {
@@ -52,6 +66,9 @@ func (g gated) Begin(ctx context.Context, conn *sql.Conn, xid drivers.XID, opts 
 		return nil, err
 	}
 	br := &gatedBranch{g, conn, b}
+	if e, ok := b.(drivers.EvidentBranch); ok {
+		return gatedEvident{br, e}, nil
+	}
 	if _, ok := b.(drivers.ReadOnlyBranch); ok {
 		return gatedReadOnly{br}, nil
 	}
@@ -142,6 +159,12 @@ func (b *gatedBranch) Rollback(ctx context.Context) error {
 
 func (b *gatedBranch) do(ctx context.Context, op string, f func(context.Context) error) error {
 	return b.p.call(ctx, b.place, op, func() { cut(b.conn) }, func() error { return f(ctx) })
+}
+
+// gatedEvident is gatedBranch, of an engine whose branches give evidence. That asks nobody.
+type gatedEvident struct {
+	*gatedBranch
+	drivers.EvidentBranch
 }
 
 // gatedReadOnly is gatedBranch, of an engine with read-only votes.

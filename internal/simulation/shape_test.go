@@ -27,6 +27,8 @@ var (
 	bound = memdb.Style{SessionBound: true, ReadOnlyVotes: true, NoIdentity: true} // as MariaDB
 	proof = memdb.Style{Proof: true, ReadOnlyVotes: true}                          // as SQLite
 	mixed = []memdb.Style{plain, bound, proof}
+
+	evident = memdb.Style{AbortOnError: true, Proof: true, Evidence: true} // as PostgreSQL, with what proves a branch's outcome
 )
 
 // shapes are all shapes, by what they are made of.
@@ -56,7 +58,9 @@ func shapes() []shape {
 			}
 		}
 	}
-	return out
+	e := shape{name: "evident-2b1t", styles: []memdb.Style{evident, evident}, txs: 1}
+	return append(out, e, e.with("-resolver", func(s *shape) { s.resolver = true }), e.with("-hand", func(s *shape) { s.hand = true }),
+		e.with("-hand-resolver", func(s *shape) { s.hand, s.resolver = true, true }), e.with("-shared", func(s *shape) { s.shared = true }))
 }
 
 func (s shape) with(suffix string, change func(*shape)) shape {

@@ -177,6 +177,19 @@ func (p *process) reported(r recovery.Report) {
 	for _, b := range r.Branches(func(b recovery.Branch) bool { return b.Action == recovery.Heuristic }) {
 		p.w.history.tx(p.w.name(b.XID.GTRID)).reported = true
 	}
+	for _, d := range r.Decisions {
+		if !d.Settled || !r.Acted || d.Outcome != txlog.Committed {
+			continue
+		}
+		tx := p.w.history.tx(p.w.name(d.ID))
+		for i := range p.w.dbs {
+			name := string(rune('A' + i))
+			noted := slices.ContainsFunc(r.Notes, func(n txlog.Note) bool { return n.ID == d.ID && n.Resource == name && n.Kind == txlog.Heuristic })
+			if slices.Contains(d.Resources, name) && !slices.Contains(d.Unverified, name) && !noted {
+				tx.verified = append(tx.verified, i)
+			}
+		}
+	}
 }
 
 // transactions runs the shape's transactions at once: one after the other if something has happened before, since those who then have to
