@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"testing"
@@ -126,18 +125,21 @@ func (m *matrix) serverRounds(full bool) []matrixRound {
 		stops = slices.Concat(once, twice)
 	}
 	sets := [][2]int{{0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}, {2, 3}}
-	dies := func(e, round int) bool { return e < len(sets) && slices.Contains(sets[e][:], round) }
-	index := func(e engines.Engine) int { return slices.Index(m.engines, e) }
+	servers := engines.All()
+	dies := func(e engines.Engine, round int) bool {
+		i := slices.Index(servers, e)
+		return i >= 0 && slices.Contains(sets[i][:], round)
+	}
 	var rounds []matrixRound
 	for round := range 4 {
-		r := matrixRound{kind: fmt.Sprintf("one server")}
-		for i, e := range engines.All() {
-			if dies(i, round) {
+		r := matrixRound{kind: "one server"}
+		for _, e := range servers {
+			if dies(e, round) {
 				r.servers = append(r.servers, e)
 			}
 		}
 		r.cases = m.cases(stops, full, round%2 == 1, func(a, b engines.Engine) bool {
-			return dies(index(a), round) != dies(index(b), round) || a == b && dies(index(a), round)
+			return dies(a, round) != dies(b, round) || a == b && dies(a, round)
 		})
 		rounds = append(rounds, r)
 	}
