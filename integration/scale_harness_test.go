@@ -129,7 +129,9 @@ func (b *backlog) prepared(t testing.TB) int {
 func (b *backlog) awaitFree(t testing.TB) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
-	for held := true; held; {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for held := true; held; <-tick.C {
 		list, err := b.resource.Driver.Prepared(t.Context(), b.admin)
 		if err != nil {
 			t.Fatal(err)

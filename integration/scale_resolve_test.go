@@ -127,7 +127,9 @@ func TestEachDatabaseThatFailsIsNamedAndStopsNothing(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer deaf.hangUp()
-		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
 			if left, err := good.resource.Driver.Prepared(t.Context(), good.admin); err != nil || len(left) == 0 {
 				return
 			}
