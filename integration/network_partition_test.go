@@ -60,7 +60,6 @@ func netPartition(l *netLane, f netFault) error {
 	var r *netRun
 	r, err := l.open(ctx, xa.Config{
 		CompletionTimeout: 2 * time.Second,
-		RecoveryTimeout:   2 * time.Second,
 		RecoveryInterval:  time.Hour,
 		Trace:             &xa.Trace{DecideDone: func(xa.TxEvent) { f.do(r.proxy) }},
 	})
