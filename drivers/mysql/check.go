@@ -127,6 +127,9 @@ func (s settings) judge() []drivers.Finding {
 	add(s.logBin && s.syncBinlog != 1, drivers.Warning,
 		fmt.Sprintf("sync_binlog is %d: a crash of the machine can lose prepared and committed branches", s.syncBinlog),
 		"set it to 1")
+	add(s.flavour == mariaDB && s.logBin, drivers.Warning,
+		"log_bin is on, and MariaDB's binary log is not crash-safe for XA (MDEV-21469): after a crash a replica can hold branches that this server lost, or lack what it committed",
+		"compare or rebuild replicas after a crash; where there are none, start the server with --skip-log-bin")
 	add(s.flavour == mySQL && !s.detaches, drivers.Warning,
 		"xa_detach_on_prepare is OFF: a prepared branch can't be recovered while its session is alive",
 		"set it to ON, the default")
