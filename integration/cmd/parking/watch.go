@@ -106,19 +106,29 @@ func (t *trial) watch(d drivers.Driver, side string) (drivers.Driver, error) {
 		return nil, fmt.Errorf("%T can't check, classify and identify", d)
 	}
 	w := watched{e, t, side}
-	switch d := d.(type) {
-	case drivers.SessionEnder:
+	finisher, finishes := d.(drivers.Finisher)
+	ender, ends := d.(drivers.SessionEnder)
+	prover, proves := d.(drivers.Prover)
+	switch {
+	case finishes && ends && !proves:
 		return struct {
 			watched
+			drivers.Finisher
 			drivers.SessionEnder
-		}{w, d}, nil
-	case drivers.Prover:
+		}{w, watchedFinisher{finisher, w}, ender}, nil
+	case finishes && proves && !ends:
+		return struct {
+			watched
+			drivers.Finisher
+			drivers.Prover
+		}{w, watchedFinisher{finisher, w}, prover}, nil
+	case proves && !finishes && !ends:
 		return struct {
 			watched
 			drivers.Prover
-		}{w, d}, nil
+		}{w, prover}, nil
 	}
-	return w, nil
+	return nil, fmt.Errorf("%T can do what this program does not know: let watch keep it", d)
 }
 
 func (w watched) Prepared(ctx context.Context, db *sql.DB) ([]drivers.Prepared, error) {
@@ -133,6 +143,16 @@ func (w watched) CommitPrepared(ctx context.Context, db *sql.DB, xid drivers.XID
 
 func (w watched) RollbackPrepared(ctx context.Context, db *sql.DB, xid drivers.XID) error {
 	return w.finish(func() error { return w.engine.RollbackPrepared(ctx, db, xid) })
+}
+
+// watchedFinisher is watched for what recovery has listed.
+type watchedFinisher struct {
+	drivers.Finisher
+	w watched
+}
+
+func (f watchedFinisher) FinishListed(ctx context.Context, conn *sql.Conn, xid drivers.XID, commit bool) error {
+	return f.w.finish(func() error { return f.Finisher.FinishListed(ctx, conn, xid, commit) })
 }
 
 // finish tells of a branch as finished only when it is: one that its session still holds is tried again.
