@@ -82,6 +82,8 @@ var (
 	errVersion    = errors.New("format version is")
 )
 
+const useLater = "open the log with the program that wrote it, or a later one"
+
 // decodeHeader reads the first headerSize bytes of a segment. The version is looked at before the checksum:
 // a later format may put that elsewhere.
 func decodeHeader(b []byte) (segmentHeader, error) {
@@ -89,7 +91,7 @@ func decodeHeader(b []byte) (segmentHeader, error) {
 		return segmentHeader{}, errNotSegment
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v != formatVersion {
-		return segmentHeader{}, fmt.Errorf("%w %d, this program reads %d: open the log with the program that wrote it, or a later one", errVersion, v, formatVersion)
+		return segmentHeader{}, fmt.Errorf("%w %d, this program reads %d: %s", errVersion, v, formatVersion, useLater)
 	}
 	got, want := crc32.Checksum(b[:60], castagnoli), binary.LittleEndian.Uint32(b[60:])
 	if got != want {
@@ -218,12 +220,15 @@ func (s seeder) decodeRecord(b []byte, offset int64, str func([]byte) string) (r
 		return r, int(n), fmt.Errorf("crc is %04x, want %04x", got, want)
 	}
 	r.kind = kind(b[8])
+	if r.kind > kindEvident { // a decision, perhaps: whoever takes it for damage, or for a torn end, may lose it
+		return r, int(n), fmt.Errorf("%w %d with records of kind %d, which this program does not know: %s", errVersion, formatVersion, r.kind, useLater)
+	}
 	sec, nsec := int64(binary.LittleEndian.Uint64(b[9:])), binary.LittleEndian.Uint32(b[17:])
 	r.at = time.Unix(sec, int64(nsec)).UTC()
 	rest := b[21:]
 	id, rest, ok := cutString(rest)
 	count, w := binary.Uvarint(rest)
-	if !ok || w <= 0 || count > uint64(len(rest)) || r.kind < kindCommit || r.kind > kindEvident {
+	if !ok || w <= 0 || count > uint64(len(rest)) || r.kind < kindCommit {
 		return r, int(n), errMalformed
 	}
 	rest = rest[w:]

@@ -112,6 +112,9 @@ func defects() []defect {
 		}, open: []string{"t1", "t3", "t4"}, missing: []string{"t2"}, refused: middle + "+0: it belongs to the log strangerslog", reads: true},
 		{name: "future-version", make: func(m map[string][]byte) { binary.LittleEndian.PutUint32(m[last][8:], 2) },
 			refused: last + ": format version is 2, this program reads 1"},
+		{name: "future-record", make: func(m map[string][]byte) {
+			m[last] = seed.appendBatch(m[last], int64(len(m[last])), []record{{200, "t5", []string{"orders"}, goldenTime(6)}})
+		}, refused: last + ": record 16 bytes into the batch: format version is 1 with records of kind "},
 		{name: "interrupted-roll", make: func(m map[string][]byte) {
 			m[segmentName(4)] = goldenSegment(goldenID, 4, false)
 			m[segmentName(5)+tmpSuffix] = zeros

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -76,6 +77,9 @@ func (s *scanner) scan() (scan, error) {
 		pos := result.end
 		length, records, bad := s.batch(pos)
 		after := pos + length
+		if errors.Is(bad, errVersion) {
+			return result, fmt.Errorf("%s: %w", filepath.Base(s.path), bad)
+		}
 		if bad != nil {
 			next, tail, err := s.next(pos + batchAlign)
 			if err != nil {
