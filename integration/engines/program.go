@@ -3,10 +3,11 @@ package engines
 import (
 	"context"
 	"fmt"
+	"net/url"
+	"strings"
 )
 
-// Run a server for a program that is no test: Get, NewDatabaseFor, KillNow and StartAgain return as errors what their
-// like with a testing.TB make a test fail of. Such a program calls [Close] before it ends.
+// What follows is for a program that is no test: it gets as errors what makes a test fail. Such a program calls [Close] before it ends.
 
 // Get returns the engine's server, and starts it when the process has none yet.
 func Get(e Engine) (*Server, error) { return servers.get(e) }
@@ -17,13 +18,25 @@ func Close() error { return servers.close() }
 // Owned tells whether the server runs in a container of this process, which may kill it.
 func (s *Server) Owned() bool { return s.container != nil }
 
-// NewDatabaseFor creates an empty database, and returns its URL. It goes with the server; nobody drops it before.
+// NewDatabaseFor creates an empty database, and returns its URL. It goes with an owned server; in another one it stays until [Server.DropDatabase].
 func (s *Server) NewDatabaseFor(ctx context.Context) (string, error) {
 	name := s.newName()
 	if _, err := s.db.ExecContext(ctx, "create database "+name); err != nil {
 		return "", fmt.Errorf("%s: create a database: %w", s.Engine, err)
 	}
 	return s.URL(name), nil
+}
+
+// DropDatabase drops a database that NewDatabaseFor has created.
+func (s *Server) DropDatabase(ctx context.Context, databaseURL string) error {
+	u, err := url.Parse(databaseURL)
+	if err == nil {
+		_, err = s.db.ExecContext(ctx, "drop database "+strings.TrimPrefix(u.Path, "/"))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: drop a database: %w", s.Engine, err)
+	}
+	return nil
 }
 
 // KillNow ends all processes of an owned server with SIGKILL, and returns when they are gone.

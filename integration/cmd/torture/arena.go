@@ -23,11 +23,12 @@ import (
 
 // arena is what the run works on: databases, log, and what can be broken of them.
 type arena struct {
-	databases []judge.Database // as the checker sees them
-	seen      []judge.Database // as the workers do: through the proxies
-	log       string           // URL of a shared log as the workers see it; "": each worker has its own in files
-	made      []judge.Database // what Drop is to be called for at the end
-	servers   []*server        // that may be killed
+	databases []judge.Database           // as the checker sees them
+	seen      []judge.Database           // as the workers do: through the proxies
+	log       string                     // URL of a shared log as the workers see it; "": each worker has its own in files
+	made      []judge.Database           // what Drop is to be called for at the end
+	servers   []*server                  // that may be killed
+	borrowed  map[string]*engines.Server // servers that are not this process's, by the URLs of the databases that were made in them
 	proxies   []*proxy
 	logs      string // directory of the logs in files
 }
@@ -48,7 +49,7 @@ type proxy struct {
 
 // build makes tables and log in the databases. After an error nothing of it is left.
 func build(ctx context.Context, o *options, dir, run string) (*arena, error) {
-	a := &arena{databases: o.databases}
+	a := &arena{databases: o.databases, borrowed: map[string]*engines.Server{}}
 	if err := a.build(ctx, o, dir, run); err != nil {
 		a.close()
 		clearing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -104,6 +105,9 @@ func (a *arena) start(ctx context.Context, o *options, dir string) error {
 			}
 			if d.URL, err = s.NewDatabaseFor(ctx); err != nil {
 				return err
+			}
+			if !s.Owned() {
+				a.borrowed[d.URL] = s
 			}
 			known := slices.ContainsFunc(a.servers, func(other *server) bool { return other.Server == s })
 			if s.Owned() && (e.Kind != engines.MySQL || o.killMySQL) && !known {
@@ -181,6 +185,9 @@ func (a *arena) drop(ctx context.Context) error {
 	for _, d := range a.made {
 		_, err := judge.Drop(ctx, d, names(a.databases))
 		errs = append(errs, err)
+	}
+	for url, server := range a.borrowed {
+		errs = append(errs, server.DropDatabase(ctx, url))
 	}
 	if a.logs != "" {
 		errs = append(errs, os.RemoveAll(a.logs))

@@ -29,7 +29,8 @@
 // Every 2 seconds or so (-every), one of these, at random, where possible and unless -faults KIND,KIND says which (none: none):
 //
 //	kill     SIGKILL of a worker, at a random moment, or by its own hand at a random point of the commit protocol
-//	stop     SIGSTOP of a worker, up to 15 s, and SIGCONT
+//	stop     SIGSTOP of a worker, at a random moment or by its own hand at a random point, and SIGCONT after up to 15 s: longer than
+//	         its lease on a shared log
 //	recover  xa-recover resolve, after a worker's end or beside it, half of the time killed within 200 ms. It must be of the same
 //	         version: the one beside this program or in the PATH, or that of -xa-recover PATH
 //	server   SIGKILL of a server that -engines started, and its restart, now and then together with a worker. Never a server of

@@ -92,13 +92,26 @@ func (r *run) suspend(ctx context.Context) {
 	if r.random.IntN(long) == 0 {
 		pause = 15 * time.Second
 	}
+	points := pointNames()
+	point := points[r.random.IntN(len(points))]
+	if r.random.IntN(2) == 0 { // what matters most is whether others may finish what it has not yet decided
+		point = "decide-start"
+	}
+	atPoint := r.random.IntN(2) == 0
 	r.fault(fmt.Sprintf("worker %d stopped", s.n), &s.busy, func() {
-		if !s.signal(syscall.SIGSTOP) {
+		if atPoint {
+			defer s.free(ctx)
+			if s.stopAt(ctx, point) {
+				r.count("stops at a point")
+				sleep(ctx, pause)
+			}
 			return
 		}
-		r.count("stops")
-		sleep(ctx, pause)
-		s.signal(syscall.SIGCONT)
+		if s.signal(syscall.SIGSTOP) {
+			r.count("stops")
+			sleep(ctx, pause)
+			s.signal(syscall.SIGCONT)
+		}
 	})
 }
 

@@ -20,6 +20,9 @@ type hooks struct {
 	kill   string // a point
 	after  int64  // transactions
 	ended  atomic.Int64
+
+	stopAt atomic.Pointer[string] // the point at which stop is called once; nil: none
+	stop   func()
 }
 
 // trace calls the hooks.
@@ -41,6 +44,9 @@ func (h *hooks) trace() (*xa.Trace, error) {
 func (h *hooks) at(point string) {
 	if h.jitter > 0 && rand.IntN(2) == 0 {
 		time.Sleep(rand.N(h.jitter))
+	}
+	if at := h.stopAt.Load(); at != nil && *at == point && h.stopAt.CompareAndSwap(at, nil) {
+		h.stop()
 	}
 	if point == h.kill && h.ended.Load() >= h.after {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)

@@ -89,13 +89,13 @@ func (r *run) line(ctx context.Context) string {
 	r.mu.Unlock()
 	network := 0
 	for what, n := range counts {
-		if !slices.Contains([]string{"kills", "stops", "server kills", "recoveries", "recoveries killed", "judgements"}, what) {
+		if !slices.Contains([]string{"kills", "stops", "stops at a point", "server kills", "recoveries", "recoveries killed", "judgements"}, what) {
 			network += n
 		}
 	}
 	return fmt.Sprintf("%8v  %d transactions, %d acknowledged, %d%s prepared; %d workers killed, %d stopped, %d servers killed, %d network faults, %d recoveries; judged %d times; now: %s",
 		time.Since(r.begun).Round(time.Second), transactions, acknowledged, inDoubt, unknown,
-		counts["kills"], counts["stops"], counts["server kills"], network, counts["recoveries"], counts["judgements"],
+		counts["kills"], counts["stops"]+counts["stops at a point"], counts["server kills"], network, counts["recoveries"], counts["judgements"],
 		cmp.Or(strings.Join(r.atWork(), ", "), "no fault"))
 }
 

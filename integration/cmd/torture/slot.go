@@ -36,6 +36,8 @@ type slot struct {
 	opened     bool
 	asked      bool // to be quiet
 	quiet      bool
+	stopped    bool // by itself, as it was told to
+	freed      bool // it will not do that any more
 	doomed     bool // it kills itself, or has been killed
 	ending     bool
 	dumping    bool   // it was asked for its goroutines, since it hangs
@@ -132,6 +134,10 @@ func (s *slot) listen(out io.Reader) {
 			s.hasLog.Store(true)
 		case quieted:
 			s.quiet = true
+		case stopped:
+			s.stopped = true
+		case freed:
+			s.freed = true
 		case sampled:
 			s.last = *e.Sample
 		}
@@ -146,7 +152,7 @@ func (s *slot) ended() (doomed, ending, dumping bool) {
 	s.before.Transactions += s.last.Transactions
 	s.before.Acknowledged += s.last.Acknowledged
 	doomed, ending, dumping = s.doomed, s.ending, s.dumping
-	s.process, s.opened, s.asked, s.quiet, s.doomed, s.last = nil, false, false, false, false, sample{}
+	s.process, s.opened, s.asked, s.quiet, s.stopped, s.freed, s.doomed, s.last = nil, false, false, false, false, false, false, sample{}
 	return doomed, ending, dumping
 }
 
@@ -185,6 +191,40 @@ func (s *slot) awaitQuiet(ctx context.Context) bool {
 			s.say(sayQuiet)
 		}
 		return s.quiet
+	})
+}
+
+// stopAt has the worker stop at a point of the protocol, and tells whether it came to that. The caller calls free.
+func (s *slot) stopAt(ctx context.Context, point string) bool {
+	s.mu.Lock()
+	armed := s.opened
+	if s.stopped, s.freed = false, !armed; armed {
+		s.say(sayStop + point)
+	}
+	s.mu.Unlock()
+	if !armed {
+		return false
+	}
+	limited, cancel := context.WithTimeout(ctx, 5*time.Second) // not every point is on every transfer's way
+	defer cancel()
+	return s.await(limited, func() bool { return s.stopped })
+}
+
+// free lets a worker go on that has stopped at a point, or may yet do so. It returns when that is over.
+func (s *slot) free(ctx context.Context) {
+	s.mu.Lock()
+	generation := s.generation
+	if s.opened && !s.freed {
+		s.say(sayFree)
+	}
+	s.mu.Unlock()
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute) // also at the end of the run
+	defer cancel()
+	s.await(limited, func() bool {
+		if s.process != nil {
+			_ = s.process.Signal(syscall.SIGCONT)
+		}
+		return s.freed || !s.opened || s.generation != generation
 	})
 }
 

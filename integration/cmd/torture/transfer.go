@@ -60,6 +60,9 @@ func (w *worker) repeat(ctx context.Context, thread int, stop context.CancelCaus
 // choose makes up a transfer.
 func (w *worker) choose(id string, random *rand.Rand) transfer {
 	t := transfer{id: id, handles: random.IntN(4) == 0, opts: xa.TxOptions{Timeout: 10 * time.Second}}
+	if random.IntN(4) == 0 { // so that some go on after a member of a shared log was suspended for longer than its lease
+		t.opts.Timeout = 40 * time.Second
+	}
 	order := random.Perm(len(w.Resources))
 	parties := 1
 	if len(order) > 1 {

@@ -11,8 +11,10 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/xasql/xasql/integration/judge"
@@ -51,12 +53,16 @@ const (
 	opened  = "opened"
 	quieted = "quiet"
 	sampled = "sample"
+	stopped = "stopped" // it stops itself
+	freed   = "freed"   // it does not stop itself any more
 )
 
 // The commands that it reads from its standard input. The end of the input is sayEnd.
 const (
 	sayQuiet = "quiet" // finish what is open, begin nothing, and say so
 	sayGo    = "go"
+	sayStop  = "stop " // and the point of the protocol at which it stops itself
+	sayFree  = "free"  // unless it has by now
 	sayEnd   = "end"
 )
 
@@ -137,6 +143,12 @@ func (w *worker) obey(in io.Reader, stop context.CancelCauseFunc) {
 		case command == sayGo && quiet:
 			w.gate.Unlock()
 			quiet = false
+		case strings.HasPrefix(command, sayStop):
+			point := strings.TrimPrefix(command, sayStop)
+			w.hooks.stopAt.Store(&point)
+		case command == sayFree:
+			w.hooks.stopAt.Store(nil)
+			w.say(event{What: freed})
 		case command == sayEnd:
 			return
 		}
@@ -190,7 +202,10 @@ func (w *worker) open(ctx context.Context) (txlog.Log, error) {
 		cfg.Resources = append(cfg.Resources, res)
 		w.pools = append(w.pools, res.DB)
 	}
-	w.hooks = &hooks{jitter: w.Jitter, kill: w.Kill, after: w.After}
+	w.hooks = &hooks{jitter: w.Jitter, kill: w.Kill, after: w.After, stop: func() {
+		w.say(event{What: stopped})
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	}}
 	if cfg.Trace, err = w.hooks.trace(); err != nil {
 		return nil, err
 	}
