@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/xasql/xasql/drivers"
@@ -9,6 +11,9 @@ import (
 
 // maxEdits is how many letters of an ID may be wrong for it to be taken for a slip: the IDs of two transactions differ in more.
 const maxEdits = 3
+
+// maxOffered is how many IDs are offered that are as near.
+const maxOffered = 3
 
 // nearest returns the ID or XID, of those that list knows, that was meant by one that is not known; "" where it is known, or is like none.
 func nearest(id string, report recovery.Report) string {
@@ -28,9 +33,11 @@ func nearest(id string, report recovery.Report) string {
 	return nearestOf(id, ids)
 }
 
-// nearestOf prefers the one that differs least, or one that the ID is the beginning of.
+// nearestOf prefers those that differ least, or that the ID is the beginning of. Of several that are as near, as of transactions of one moment,
+// none is better: it returns them all, with "or" between them.
 func nearestOf(id string, ids []string) string {
-	found, best := "", maxEdits+1
+	var found []string
+	best := maxEdits + 1
 	for _, candidate := range ids {
 		gtrid, _, _ := strings.Cut(id, "/")
 		if candidate == id || candidate == gtrid {
@@ -41,10 +48,17 @@ func nearestOf(id string, ids []string) string {
 			n = 0
 		}
 		if n < best {
-			found, best = candidate, n
+			found, best = nil, n
+		}
+		sameTransaction := func(other string) bool { return candidate == other || strings.HasPrefix(candidate, other+"/") }
+		if n == best && n <= maxEdits && !slices.ContainsFunc(found, sameTransaction) {
+			found = append(found, candidate)
 		}
 	}
-	return found
+	if len(found) > maxOffered {
+		found = append(found[:maxOffered:maxOffered], fmt.Sprintf("one of %d others", len(found)-maxOffered))
+	}
+	return strings.Join(found, " or ")
 }
 
 // edits is how many letters must be added, taken out or replaced to make one text of the other (Levenshtein's distance).

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/xasql/xasql/txlog"
+)
+
+func TestNameThatNowMeansAnotherDatabaseSettlesNothingUntilAPersonSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.dbs["paris"].Style.Bare = false
+	w.decide(1, txlog.Committed, time.Hour, "berlin", "paris")
+	if err := w.log.Register(t.Context(), "paris", "memdb:OTHER"); err != nil {
+		t.Fatal(err)
+	}
+	w.env["XA_LOG"] = "mem:other"
+	w.other = func(bool) (txlog.Log, error) {
+		w.log.Reopen()
+		return w.log, nil
+	}
+	w.wantStatus(w.run("list"), 3)
+	w.wantStatus(w.run("resolve"), 3)
+	w.wantStatus(w.run("show", w.id(1)), 3)
+	w.wantStatus(w.run("resolve", "--rebind", "pari"), 2)
+	w.wantStatus(w.run("resolve", "--rebind", "paris"), 0)
+	w.wantStatus(w.run("list"), 0)
+	w.identity("paris")
+	w.golden("another-database")
+}
+
+func TestDatabaseUnderTwoNamesHarmsNothing(t *testing.T) {
+	w := newWorld(t)
+	w.prepare(1, time.Minute, "berlin", "paris")
+	w.decide(1, txlog.Committed, time.Minute, "berlin", "paris")
+	w.wantStatus(w.run("list", "--resource", "rome=mem:berlin"), 3)
+	w.wantStatus(w.run("resolve", "--resource", "rome=mem:berlin"), 0)
+	w.golden("two-names")
+}
+
+func TestSlipsAreAnsweredWithWhatWasMeant(t *testing.T) {
+	w := newWorld(t)
+	w.doubt()
+	id := w.id(2)
+	slip := id[:len(id)-3] + "0O2"
+	w.wantStatus(w.run("show", slip), 2)
+	w.wantStatus(w.run("commit", slip, "--why", "x", "--yes"), 2)
+	w.wantStatus(w.run("rollback", id[:len(id)-4], "--why", "x", "--yes"), 2)
+	w.wantStatus(w.run("resolve", "--adopt", "otherlig", "--yes", "--dry-run"), 2)
+	w.wantStatus(w.run("list", "--color", "pink"), 2)
+	w.golden("slips")
+}
