@@ -72,7 +72,7 @@ func (d Database) open() (*sql.DB, error) {
 			db, err = sql.Open("sqlite3", dsn.String())
 		}
 	default:
-		err = errors.New("its URL begins with none of postgres://, mysql:// and sqlite:")
+		err = errors.New("its URL begins with none of sqlite:, postgres:// and mysql://")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("judge: %s: %w", d.Name, err)
