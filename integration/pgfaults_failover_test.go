@@ -145,7 +145,6 @@ func pgfFailoverFinishesWhatTheStandbyHadPrepared(t *testing.T, p *pgfPair, othe
 		t.Error("nobody is told of the lost branch")
 	}
 	w.mu.Unlock()
-	t.Logf("lost: noted %q, unverified %q", told, w.unverified)
 	w.works()
 	w.shutdown()
 	books, said := w.books()
@@ -156,4 +155,44 @@ func pgfFailoverFinishesWhatTheStandbyHadPrepared(t *testing.T, p *pgfPair, othe
 	if status, out := w.recover("list"); status != 0 && status != 4 || strings.Contains(out, fates["lost"].tx) != (status == 4) {
 		t.Errorf("xa-recover list: status %d\n%s", status, out)
 	}
+}
+
+// With a synchronous standby nothing that anybody was told of is lost: no PREPARE and no commit is acknowledged before the standby has it.
+func TestPostgresFailoverToASynchronousStandbyLosesNothing(t *testing.T) {
+	t.Parallel()
+	e := named(t, "postgres:18")
+	p := newPgfPair(t, e)
+	pgExec(t, p.admin, "alter system set synchronous_standby_names = '*'", "select pg_reload_conf()")
+	pgfEventually(t, "the standby is synchronous", func() bool {
+		var n int
+		if err := p.admin.QueryRowContext(t.Context(), "select count(*) from pg_stat_replication where sync_state = 'sync'").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n == 1
+	})
+	w := newPgfFailover(t, p, e.Server(t))
+	made := w.transfer(pgfWork{})
+	prepared := w.hold("decide-start", pgfWork{})
+	undone := w.hold("rollback-start", w.rollingBack())
+	decided := w.hold("commit-start", pgfWork{})
+	p.failOver()
+	w.databases[0].server = p.standby
+	for _, c := range []struct {
+		name string
+		x    pgfTransfer
+		told ledger.Outcome
+		want int
+	}{
+		{"made", made, ledger.Committed, 2},
+		{"prepared", prepared.end(), ledger.Committed, 2},
+		{"undone", undone.end(), ledger.RolledBack, 0},
+		{"decided", decided.end(), ledger.Committed, 2},
+	} {
+		w.settle()
+		if there := w.there(c.x); c.x.outcome() != c.told || there != c.want {
+			t.Errorf("%s: told %s (%v), and in %d databases; want %s, %d", c.name, c.x.outcome(), c.x.err, there, c.told, c.want)
+		}
+	}
+	w.works()
+	w.end()
 }
