@@ -108,6 +108,13 @@ func (a *app) run(ctx context.Context, args []string) int {
 
 const longHelp = `xa-recover shows what a crash left in doubt in several databases, and settles it.
 
+In a hurry:
+
+  xa-recover list       what is in doubt, what would be done, and why
+  xa-recover resolve    does it; it is right at any time, and again
+  xa-recover show ID    one transaction, and its next step
+  xa-recover doctor     why a database can't be asked, or can't recover
+
 The decision log and the databases are named in a file, which the application
 may share (--config FILE or XA_CONFIG; in YAML), by the environment variables
 XA_LOG (a URL) and XA_RESOURCES (NAME=URL, one a line, or separated by blanks on
