@@ -52,10 +52,11 @@ type process struct {
 	ended  context.CancelFunc
 }
 
-// startProgram starts a program. One that hangs is told to print its goroutines, and killed.
+// startProgram starts a program. One that hangs is told to print its goroutines, and killed: later than any takes whose servers are killed
+// and started again on a machine that is busy with other things.
 func startProgram(t *testing.T, env []string, stdout *os.File, name string, args ...string) *process {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	p := &process{Cmd: exec.CommandContext(ctx, program(t, name), args...), ended: cancel}
 	p.Env = append(os.Environ(), env...)
 	p.Cmd.Stderr = &p.stderr
