@@ -161,18 +161,19 @@ func (a *app) checkUp(ctx context.Context, res drivers.Resource, log txlog.Log) 
 	if math.Abs(r.SkewSeconds) > maxSkew.Seconds() {
 		add(drivers.Warning, fmt.Sprintf("its clock differs from this host's by %+.1f s", r.SkewSeconds), "keep clocks together with NTP: ages, and --min-age, are told by them")
 	}
-	listed, err := res.Driver.Prepared(ctx, res.DB)
-	if r.Prepared = len(listed); err != nil {
-		add(drivers.Fatal, "prepared branches can't be listed: "+err.Error(), "")
-	}
+	listed, unlisted := res.Driver.Prepared(ctx, res.DB)
+	r.Prepared = len(listed)
 	if checker, ok := res.Driver.(drivers.Checker); ok {
 		findings, err := checker.Check(ctx, res.DB)
 		for _, f := range findings {
 			add(f.Severity, f.Problem, f.Hint)
 		}
 		if err != nil {
-			add(drivers.Fatal, "its settings can't be read: "+err.Error(), "")
+			add(drivers.Fatal, "its settings can't be read: "+err.Error(), "check this user's privileges")
 		}
+	}
+	if unlisted != nil && state(r.Findings) != "unfit" { // else that is why, and has its hint
+		add(drivers.Fatal, "prepared branches can't be listed: "+unlisted.Error(), "check this user's privileges")
 	}
 	if r.Identity, err = recovery.Identify(ctx, res); err != nil {
 		add(drivers.Warning, "it can't tell which database it is: "+err.Error(), "")
