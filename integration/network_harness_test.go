@@ -201,12 +201,10 @@ func (r *netRun) end(how func(context.Context) error) error {
 
 // awaitSettled returns when the manager has brought everything to its end by itself.
 func (r *netRun) awaitSettled(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, netLimit)
-	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for left := -1; ; <-tick.C {
-		if ctx.Err() != nil {
+	for limit, left := time.Now().Add(netLimit), -1; ; <-tick.C {
+		if time.Now().After(limit) {
 			return fmt.Errorf("the manager has left %d branches and decisions", left)
 		}
 		left = 0
@@ -304,15 +302,19 @@ func (r *netRun) check(ctx context.Context) error {
 	books := map[string]ledger.Book{}
 	var wrong []string
 	for _, d := range r.bank.databases {
-		db, _, err := netOpen(d.url)
+		db, driver, err := netOpen(d.url)
 		if err != nil {
 			return err
 		}
 		books[d.name], err = ledger.Read(ctx, db)
-		for _, prepared := range d.prepared(ctx, r.t, db) {
-			if strings.Contains(prepared, r.log.ID()+".") {
-				wrong = append(wrong, fmt.Sprintf("%s: still prepared: %s", d.name, prepared))
+		if d.server != nil {
+			for _, prepared := range d.server.Prepared(r.t) {
+				if strings.Contains(prepared, r.log.ID()+".") {
+					wrong = append(wrong, fmt.Sprintf("%s: still prepared: %s", d.name, prepared))
+				}
 			}
+		} else if list, listed := driver.Prepared(ctx, db); listed != nil || len(list) > 0 {
+			wrong = append(wrong, fmt.Sprintf("%s: still prepared: %v (%v)", d.name, list, listed))
 		}
 		if err = errors.Join(err, db.Close()); err != nil {
 			return err
