@@ -30,10 +30,10 @@ type Resolver struct {
 	// without one branch finished or one decision read. Work that goes on takes as long as it takes, or as ctx allows. Zero: 30 s.
 	Timeout time.Duration
 	// HeldWait is how long to wait for a session that still holds a prepared branch (rule P12), before that
-	// session is ended where the driver can, and then again before the branch is left for the next run. Zero: 3 s.
+	// session is ended where the driver can, and then again before the branch is left for the next run; at most a third of Timeout. Zero: 3 s.
 	HeldWait time.Duration
 	// Parallel is how many branches of one resource are finished at once, each over a connection of its pool, when there are many; never over more than
-	// half of what the pool may open. Zero: 16.
+	// half of what the pool may open. Zero: 8.
 	Parallel int
 	// Progress, if set, is called after each of a resource's branches; it may run concurrently.
 	Progress func(resource string, done, total int)
@@ -53,7 +53,7 @@ type Resolver struct {
 const (
 	defaultTimeout  = 30 * time.Second
 	defaultHeldWait = 3 * time.Second
-	defaultParallel = 16
+	defaultParallel = 8
 )
 
 // Scan looks only: it lists what is in doubt, and tells what Resolve would do and why. It works on a log that was opened for reading. The

@@ -266,7 +266,9 @@ func (p *pass) waitForSessions(ctx context.Context, w *work, held []*Branch) {
 
 // retryHeld tries again, less and less often, until all are finished or HeldWait is over; it returns the rest.
 func (p *pass) retryHeld(ctx context.Context, w *work, held []*Branch) []*Branch {
-	ctx, cancel := context.WithTimeout(ctx, positive(p.HeldWait, defaultHeldWait))
+	// Both waits, and ending the session between them, must have room in the limit of standing still.
+	wait := min(positive(p.HeldWait, defaultHeldWait), positive(p.Timeout, defaultTimeout)/3)
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for pause := 5 * time.Millisecond; len(held) > 0; pause = min(2*pause, 250*time.Millisecond) {
 		select {

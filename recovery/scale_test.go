@@ -199,7 +199,7 @@ func TestUnknownBranchesAreAskedAboutOnce(t *testing.T) {
 
 // The pool is the application's: recovery takes no more than half of it, and is content with a single connection.
 func TestRecoveryLeavesHalfOfThePool(t *testing.T) {
-	for limit, want := range map[int]int{1: 1, 2: 1, 8: 4, 0: 16} {
+	for limit, want := range map[int]int{1: 1, 2: 1, 8: 4, 0: 8} {
 		run(t, func(b *bench) {
 			b.backlog(400, txlog.Undecided)
 			b.r.Resources[0].DB.SetMaxOpenConns(limit)

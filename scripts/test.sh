@@ -26,7 +26,7 @@ library() { go test -timeout 10m "$@" ./...; }
 # The servers of one package at a time are as many as two cores bear. -v shows that long tests go on; of what passes,
 # only the tests' own lines are shown.
 servers() {
-	go -C integration test -count=1 -p 1 -timeout 18m -v "$@" ./... |
+	go -C integration test -count=1 -p 1 -timeout 40m -v "$@" ./... |
 		sed -uE '/^(=== (RUN|PAUSE|CONT|NAME)| +--- PASS)/d'
 }
 
