@@ -71,14 +71,19 @@ func (f *myFaults) finishByHand(step, verb string, kill bool) {
 	f.mend(id, verb == "XA COMMIT")
 }
 
-// A person who rolls back what is being rolled back anyway is in nobody's way.
-func TestMySQLBranchRolledBackByHandBeforeTheRollback(t *testing.T) {
+// Before a rollback, too, an operator may finish what is prepared: the application's own session learns that its branch is gone, and not how. If it was
+// committed that is half a transaction, so it is never called rolled back. Where the session was killed before, recovery decides.
+func TestMySQLBranchFinishedByHandBeforeTheRollbackIsNotCalledRolledBack(t *testing.T) {
 	forMyFaults(t, mySetUp{}, func(t *testing.T, f *myFaults) {
 		for _, kill := range []bool{false, true} {
 			if !kill && f.server.Engine.Kind == engines.MariaDB {
 				continue // only its session can finish it
 			}
-			_, err := f.transfer(myTransfer{at: func(at string, session int64) error {
+			what, want := "in its session", ledger.Heuristic
+			if kill {
+				what, want = "its session killed", ledger.RolledBack
+			}
+			id, err := f.transfer(myTransfer{at: func(at string, session int64) error {
 				if at == myPrepared {
 					f.tx.SetRollbackOnly(errMyOwn)
 				} else if at == myRollback {
@@ -89,11 +94,18 @@ func TestMySQLBranchRolledBackByHandBeforeTheRollback(t *testing.T) {
 				}
 				return nil
 			}})
-			wantMyOutcome(t, fmt.Sprintf("session killed %t", kill), err, ledger.RolledBack)
+			wantMyOutcome(t, what, err, want)
 			if !errors.Is(err, errMyOwn) {
-				t.Errorf("session killed %t: %v does not tell why", kill, err)
+				t.Errorf("%s: %v does not tell why", what, err)
 			}
 			f.settle()
+			if gtrid := f.xid.Load().GTRID; !kill {
+				f.wantNotes(what, gtrid, 1)
+				if err := f.log.Forget(t.Context(), gtrid); err != nil {
+					t.Error(err)
+				}
+				f.tell(id, ledger.Unknown) // the books are whole
+			}
 		}
 	})
 }

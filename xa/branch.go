@@ -26,10 +26,11 @@ type Branch struct {
 	ready chan struct{} // closed when start has ended
 	err   error         // why it did not start; read after ready
 
-	conn  *sql.Conn      // pinned until the branch is finished (rule P3)
-	drv   drivers.Branch // the two phases
-	asked bool           // Prepare was sent, and may have had effect
-	own   *sql.Tx        // what the branch's own methods use; its end ends no more than their use of the connection
+	conn     *sql.Conn      // pinned until the branch is finished (rule P3)
+	drv      drivers.Branch // the two phases
+	asked    bool           // Prepare was sent, and may have had effect
+	prepared bool           // it voted to be prepared
+	own      *sql.Tx        // what the branch's own methods use; its end ends no more than their use of the connection
 
 	io    busy               // held by every call into raw; guards what follows
 	raw   driver.Conn        // the driver's own connection under conn; nil when statements are refused

@@ -200,6 +200,7 @@ func (t *Tx) prepare(ctx context.Context, branches []*Branch) (prepared []*Branc
 	each(branches, func(i int, b *Branch) {
 		votes[i], failed[i] = b.prepare(ctx)
 		b.asked = failed[i] == nil || !errors.Is(failed[i], drivers.ErrRolledBack)
+		b.prepared = failed[i] == nil && votes[i] == drivers.VotePrepared
 		if failed[i] == nil && votes[i] == drivers.VoteReadOnly {
 			b.release(true)
 		}
@@ -247,10 +248,7 @@ func (t *Tx) complete(ctx context.Context, prepared []*Branch) (left bool, err e
 		errs[i] = b.commit(ctx, false)
 		b.release(errs[i] == nil)
 		if errors.Is(errs[i], drivers.ErrUnknownXID) {
-			errs[i] = b.stillHeld(ctx, errs[i])
-		}
-		if errors.Is(errs[i], drivers.ErrUnknownXID) {
-			errs[i] = b.proven(ctx, errs[i])
+			errs[i] = b.fate(ctx, "commit", errs[i])
 		}
 	})
 	var heuristic []error
@@ -277,24 +275,18 @@ func (t *Tx) complete(ctx context.Context, prepared []*Branch) (left bool, err e
 	return left, nil
 }
 
-// stillHeld asks the database what it holds after it denied to know the branch (rule P1). Where it lists the branch it is merely too early, which is
-// nil of ErrUnknownXID.
-func (b *Branch) stillHeld(ctx context.Context, unknown error) error {
+// fate finds out what it means that the database denied to know the prepared branch (rule P1), after op. Where it lists the branch it is merely too
+// early: ErrHeld. Where it proves what became of the branch that is nil, ErrCommitted or ErrRolledBack. Else the outcome stays unknown.
+func (b *Branch) fate(ctx context.Context, op string, unknown error) error {
 	listed, err := b.res.Driver.Prepared(ctx, b.res.DB)
 	if err != nil {
-		return b.wrap("commit", err)
+		return b.wrap(op, err)
 	}
 	for _, p := range listed {
 		if p.XID == b.xid && p.Raw == "" {
-			return b.wrap("commit", drivers.ErrHeld)
+			return b.wrap(op, drivers.ErrHeld)
 		}
 	}
-	return unknown
-}
-
-// proven asks the database what became of the branch that it holds no more, where it can prove that: nil if it was committed. Without proof the
-// outcome stays unknown.
-func (b *Branch) proven(ctx context.Context, unknown error) error {
 	p, ok := b.res.Driver.(drivers.Prover)
 	if !ok {
 		return unknown
@@ -305,10 +297,12 @@ func (b *Branch) proven(ctx context.Context, unknown error) error {
 		return fmt.Errorf("%w; and what became of it could not be asked: %w", unknown, notBadConn(err))
 	case !proven:
 		return unknown
-	case committed:
+	case committed == (op == "commit"):
 		return nil
+	case committed:
+		return b.wrap(op, fmt.Errorf("the database proves that somebody else has finished it: %w", drivers.ErrCommitted))
 	}
-	return b.wrap("commit", fmt.Errorf("the database proves that somebody else has finished it: %w", drivers.ErrRolledBack))
+	return b.wrap(op, fmt.Errorf("the database proves that somebody else has finished it: %w", drivers.ErrRolledBack))
 }
 
 // settle tells the log that every branch has confirmed.
@@ -337,18 +331,18 @@ func (t *Tx) commitOnePhase(ctx context.Context, b *Branch) (left bool, err erro
 }
 
 // abort rolls back and returns why. A branch that turns out to be committed, as when the application sent COMMIT as SQL, makes
-// that a heuristic outcome.
+// that a heuristic outcome, and so does a prepared one that somebody has finished, nobody knows how.
 func (t *Tx) abort(ctx context.Context, branches []*Branch, causes ...error) (left bool, err error) {
-	left, committed := t.undo(ctx, branches)
-	if len(committed) == 0 {
+	left, heuristic := t.undo(ctx, branches)
+	if len(heuristic) == 0 {
 		return left, &Error{ID: t.id, Outcome: ErrRolledBack, Causes: causes}
 	}
-	return left, &Error{ID: t.id, Outcome: ErrHeuristic, Causes: append(committed, causes...)}
+	return left, &Error{ID: t.id, Outcome: ErrHeuristic, Causes: append(heuristic, causes...)}
 }
 
 // undo rolls back every branch that is not over. What can't be told now is undone by the end of its connection
-// or, where it was prepared, by recovery: left. committed are the errors of branches that are committed already.
-func (t *Tx) undo(ctx context.Context, branches []*Branch) (left bool, committed []error) {
+// or, where it was prepared, by recovery: left. heuristic are the errors of branches that are, or may be, committed already.
+func (t *Tx) undo(ctx context.Context, branches []*Branch) (left bool, heuristic []error) {
 	ctx, cancel := t.afterwards(ctx)
 	defer cancel()
 	errs := make([]error, len(branches))
@@ -358,17 +352,26 @@ func (t *Tx) undo(ctx context.Context, branches []*Branch) (left bool, committed
 		}
 		errs[i] = b.rollback(ctx)
 		b.release(errs[i] == nil)
+		if b.prepared && errors.Is(errs[i], drivers.ErrUnknownXID) {
+			errs[i] = b.fate(ctx, "rollback", errs[i])
+		}
 	})
 	for i, b := range branches {
 		switch err := errs[i]; {
-		case errors.Is(err, drivers.ErrCommitted):
-			committed = append(committed, err)
+		case errors.Is(err, drivers.ErrCommitted), b.prepared && errors.Is(err, drivers.ErrUnknownXID) && !t.abortedElsewhere(ctx):
+			heuristic = append(heuristic, err)
 			t.remember(ctx, b, err)
 		case err != nil && b.asked:
 			left = true
 		}
 	}
-	return left, committed
+	return left, heuristic
+}
+
+// abortedElsewhere tells whether somebody who recovers may have rolled the transaction's branches back: he has written that down before (rule P4).
+func (t *Tx) abortedElsewhere(ctx context.Context) bool {
+	outcome, err := t.m.cfg.Log.Lookup(ctx, t.id)
+	return err != nil || outcome == txlog.Aborted
 }
 
 // remember tells a person of a branch that was finished against the decision: in the operator's log, and, where it can keep notes, in

@@ -81,6 +81,50 @@ func TestBranchThatWasFinishedByHandIsJudgedByItsProof(t *testing.T) {
 	}
 }
 
+// A branch that somebody has finished, prepared as it was, before its transaction was rolled back may be half a transaction.
+func TestPreparedBranchThatIsGoneAtRollbackIsJudgedByItsProof(t *testing.T) {
+	for name, c := range map[string]struct {
+		proves, commits bool
+		want            error
+	}{
+		"rolled back, proven":     {proves: true, want: xa.ErrRolledBack},
+		"committed, proven":       {proves: true, commits: true, want: xa.ErrHeuristic},
+		"rolled back, not proven": {want: xa.ErrHeuristic},
+		"committed, not proven":   {commits: true, want: xa.ErrHeuristic},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(w *world) {
+				w.oneSided = true
+				if c.proves {
+					w.evidently()
+				}
+				var tx *xa.Tx
+				w.cfg.Trace = &xa.Trace{
+					PrepareDone: func(xa.BranchEvent) { tx.SetRollbackOnly(errors.New("changed my mind")) },
+					RollbackStart: func(e xa.BranchEvent) {
+						if e.XID.BQual == "orders" {
+							w.orders.Finish(w.orders.Prepared()[0], c.commits)
+						}
+					},
+				}
+				w.open()
+				err := w.m.Do(w.Context(), nil, func(_ context.Context, t *xa.Tx) error {
+					tx = t
+					w.put(tx, "stock", "k", "v")
+					w.put(tx, "orders", "k", "v")
+					return nil
+				})
+				if !errors.Is(err, c.want) || errors.Is(err, xa.ErrRolledBack) != (c.want == xa.ErrRolledBack) {
+					w.Errorf("got %v, want %v", err, c.want)
+				}
+				if n := w.noted(); (len(n) == 1) != (c.want == xa.ErrHeuristic) {
+					w.Errorf("noted: %+v", n)
+				}
+			})
+		})
+	}
+}
+
 func TestDecisionKeepsTheEvidenceOfEachBranch(t *testing.T) {
 	for _, mixed := range []bool{false, true} {
 		run(t, func(w *world) {
