@@ -38,7 +38,7 @@ func nearest(id string, report recovery.Report) string {
 func nearestOf(id string, ids []string) string {
 	var found []string
 	best := maxEdits + 1
-	for _, candidate := range ids {
+	for _, candidate := range slices.Sorted(slices.Values(ids)) { // whichever database answered first
 		gtrid, _, _ := strings.Cut(id, "/")
 		if candidate == id || candidate == gtrid {
 			return ""
