@@ -63,9 +63,13 @@
 // Binary log. A MySQL server that writes one loses at a crash the prepared branches that are not in it. Begin refuses sessions with
 // sql_log_bin=0; the server's own --binlog-do-db and --binlog-ignore-db only the Checker can see. MariaDB keeps such branches.
 //
-// Crashes of MySQL. Of 63 SIGKILLs of MySQL 9.7.4 under its default settings, 3 lost branches that XA PREPARE had acknowledged and the
-// binary log contained; the cause is not known. CommitPrepared then returns ErrUnknownXID, which a coordinator must take for
-// a possible loss, never for a success. MariaDB was not seen to do that.
+// Handing over. MariaDB lets others finish a branch while the session that prepared it is ending, a moment before InnoDB has it: it answers OK, forgets the XID,
+// and leaves the change and its locks as they are until the server starts again (10.11 and 11.8). So CommitPrepared and RollbackPrepared
+// answer ErrHeld while any session that they can see is being killed or is ending. Without PROCESS a user sees its own sessions alone: recover as the user that the
+// application has, or grant it PROCESS. An application that calls RELEASE_ALL_LOCKS gives this up, too.
+//
+// A branch that is gone. Neither server can prove what became of a branch that it does not know any more: ErrUnknownXID, which a coordinator must take for
+// a possible loss, never for a success.
 //
 // Identity. Identify gives MySQL's server_uuid. MariaDB has nothing of the kind: ErrNotSupported.
 //
