@@ -148,15 +148,16 @@ func (w *pgfFull) atRecord(t *testing.T, point string, want pgfFate) {
 	w.want(t, x, want)
 }
 
-// exhaustWAL fills the disk, and then the segment that the server writes to, but for less than a record takes.
+// exhaustWAL fills the disk, and then the segment that the server writes to, but for less than a record takes. The server writes records of its own, too: if it
+// comes to the end before, it has ended, and that is the full disk as well.
 func (w *pgfFull) exhaustWAL() {
 	w.disk.fill()
 	const segment = 1 << 20
 	for {
 		var left, ahead int
-		w.ask(&left, fmt.Sprintf("select (%d - (pg_current_wal_insert_lsn() - '0/0') %% %[1]d)::int", segment))
-		w.ask(&ahead, "select count(*) from pg_ls_waldir() where name > pg_walfile_name(pg_current_wal_insert_lsn()) and name ~ '^[0-9A-F]{24}$'")
-		if w.t.Failed() || ahead == 0 && left < 200 {
+		err := w.admin.QueryRowContext(w.t.Context(), fmt.Sprintf(`select (%d - (pg_current_wal_insert_lsn() - '0/0') %% %[1]d)::int,
+			(select count(*) from pg_ls_waldir() where name > pg_walfile_name(pg_current_wal_insert_lsn()) and name ~ '^[0-9A-F]{24}$')`, segment)).Scan(&left, &ahead)
+		if err != nil || ahead == 0 && left < 200 {
 			return
 		}
 		size := left - 150
@@ -165,7 +166,9 @@ func (w *pgfFull) exhaustWAL() {
 		} else if left > 5000 {
 			size = left - left/100 - 4500 // pages have headers
 		}
-		w.exec(fmt.Sprintf("select pg_logical_emit_message(false, '', repeat('x', %d))", size))
+		if _, err := w.admin.ExecContext(w.t.Context(), fmt.Sprintf("select pg_logical_emit_message(false, '', repeat('x', %d))", size)); err != nil {
+			return
+		}
 	}
 }
 

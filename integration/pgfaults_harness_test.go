@@ -102,7 +102,9 @@ func (w *pgfWorld) tryOpen() error {
 		return err
 	}
 	w.log = log
-	cfg := xa.Config{Log: log, RecoveryInterval: time.Second, Trace: w.trace(), Logger: slog.New(slog.NewTextHandler(w.lines, nil))}
+	// Hooks do much at the points of the protocol, and a server's checkpoint that they wait for may take its time: no limit of the manager's may be over then.
+	cfg := xa.Config{Log: log, Timeout: 10 * time.Minute, CompletionTimeout: 5 * time.Minute, RecoveryInterval: time.Second, Trace: w.trace(),
+		Logger: slog.New(slog.NewTextHandler(w.lines, nil))}
 	for _, d := range w.databases {
 		res, err := connect.Resource(d.name, d.url)
 		if err != nil {

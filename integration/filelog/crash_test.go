@@ -58,6 +58,9 @@ func (w *truth) work(l *filelog.Log, prefix string, n int) {
 			w.settled[d.ID] = true
 			_ = l.Settle(ctx, d.ID)
 		}
+		if i == n*3/4 {
+			_ = l.Compact(ctx) // the log's own may come too late, or never
+		}
 	}
 }
 
