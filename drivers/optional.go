@@ -84,8 +84,8 @@ type SessionEnder interface {
 
 // Finisher is implemented by drivers that can finish many branches at less cost than one by one, when the caller has just seen them listed.
 type Finisher interface {
-	// FinishListed commits or rolls back, over conn, a branch that Prepared has listed since its session was last known to work: CommitPrepared and
-	// RollbackPrepared without what they do only to be safe from a caller who knows less. nil: done, durably.
+	// FinishListed commits or rolls back, over conn, a branch that Prepared has listed, and not as held, since its session was last known to work:
+	// CommitPrepared and RollbackPrepared without what they do only to be safe from a caller who knows less. nil: done, durably.
 	//
 	// ErrUnknownXID means less than theirs: the branch is gone, or a session holds it; Prepared tells which of the two. After any other error the
 	// caller discards conn.

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -17,7 +18,7 @@ import (
 // While a session that prepared a branch is ending, MariaDB lets others finish the branch, answers OK, and does nothing: the change is not there, and
 // its locks stay until the server starts again. Recovery comes at just that moment, as the sessions of a killed application end.
 func TestMariaDBBranchIsFinishedOnlyAfterItsSessionHasEnded(t *testing.T) {
-	const workers, each = 8, 60
+	const workers, each = 16, 8
 	forMySQL(t, engines.MariaDB, func(t *testing.T, s *engines.Server, db *sql.DB) {
 		var wg sync.WaitGroup
 		for w := range workers {
@@ -72,14 +73,34 @@ func endAndFinish(ctx context.Context, db *sql.DB, finisher *sql.Conn, worker in
 	for {
 		switch {
 		case listed:
-			err = mysql.New().(drivers.Finisher).FinishListed(ctx, finisher, xid, commit)
+			err = finishAsListed(ctx, db, finisher, xid, commit)
 		case commit:
 			err = mysql.New().CommitPrepared(ctx, db, xid)
 		default:
 			err = mysql.New().RollbackPrepared(ctx, db, xid)
 		}
-		if !errors.Is(err, drivers.ErrHeld) && !(listed && errors.Is(err, drivers.ErrUnknownXID)) {
+		if !errors.Is(err, drivers.ErrHeld) {
 			return err
 		}
 	}
+}
+
+// finishAsListed finishes the branch as recovery does that of a backlog.
+func finishAsListed(ctx context.Context, db *sql.DB, conn *sql.Conn, xid drivers.XID, commit bool) error {
+	list, err := mysql.New().Prepared(ctx, db)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(list, func(p drivers.Prepared) bool { return p.XID == xid })
+	if i < 0 {
+		return errors.New("it is not listed any more")
+	}
+	if list[i].Held {
+		return drivers.ErrHeld
+	}
+	err = mysql.New().(drivers.Finisher).FinishListed(ctx, conn, xid, commit)
+	if errors.Is(err, drivers.ErrUnknownXID) { // of the other sessions that are ending, one may be ours for all that it knows
+		return drivers.ErrHeld
+	}
+	return err
 }

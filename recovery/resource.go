@@ -186,7 +186,7 @@ func (p *pass) finish(ctx context.Context, w *work, b *Branch) {
 		}
 		p.decided(d, b.Decision)
 	}
-	b.Err = because(ctx, w.tell(ctx, b.XID, p.wanted(*b) == txlog.Committed))
+	b.Err = because(ctx, w.tell(ctx, b.Prepared, p.wanted(*b) == txlog.Committed))
 	p.conclude(ctx, b)
 	if b.Err == nil {
 		w.moved()

@@ -65,7 +65,7 @@ func (p *pass) everywhere(ctx context.Context, f func(ctx context.Context, i int
 }
 
 // tell tells the database the outcome of a branch that it has listed.
-func (w *work) tell(ctx context.Context, xid drivers.XID, commit bool) error {
+func (w *work) tell(ctx context.Context, listed drivers.Prepared, commit bool) error {
 	select {
 	case w.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -73,17 +73,17 @@ func (w *work) tell(ctx context.Context, xid drivers.XID, commit bool) error {
 	}
 	defer func() { <-w.slots }()
 	f, ok := w.Driver.(drivers.Finisher)
-	switch {
+	switch ok = ok && !listed.Held; {
 	case !ok && commit:
-		return w.Driver.CommitPrepared(ctx, w.DB, xid)
+		return w.Driver.CommitPrepared(ctx, w.DB, listed.XID)
 	case !ok:
-		return w.Driver.RollbackPrepared(ctx, w.DB, xid)
+		return w.Driver.RollbackPrepared(ctx, w.DB, listed.XID)
 	}
 	conn, err := w.take(ctx)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	if err = f.FinishListed(ctx, conn, xid, commit); err != nil && !errors.Is(err, drivers.ErrUnknownXID) {
+	if err = f.FinishListed(ctx, conn, listed.XID, commit); err != nil && !errors.Is(err, drivers.ErrUnknownXID) {
 		discard(conn)
 	} else {
 		w.give(conn)

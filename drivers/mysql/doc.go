@@ -65,7 +65,8 @@
 //
 // Handing over. MariaDB lets others finish a branch while the session that prepared it is ending, a moment before InnoDB has it: it answers OK, forgets the XID,
 // and leaves the change and its locks as they are until the server starts again (10.11 and 11.8). So CommitPrepared and RollbackPrepared
-// answer ErrHeld while any session that they can see is being killed or is ending. Without PROCESS a user sees its own sessions alone: recover as the user that the
+// answer ErrHeld while any session that they can see is being killed or is ending, and take half a second; Prepared takes it instead where it lists a
+// branch that is free. Without PROCESS a user sees its own sessions alone: recover as the user that the
 // application has, or grant it PROCESS. An application that calls RELEASE_ALL_LOCKS gives this up, too.
 //
 // A branch that is gone. Neither server can prove what became of a branch that it does not know any more: ErrUnknownXID, which a coordinator must take for

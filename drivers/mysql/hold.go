@@ -52,7 +52,7 @@ func endSession(ctx context.Context, db *sql.DB, xid drivers.XID) error {
 	return awaitEnd(ctx, conn, xid, id)
 }
 
-// awaitEnd returns when the session has given up its locks. It may not have ended to its end: see guarded.
+// awaitEnd returns when the session has given up its locks. It may not have ended to its end: see handover.
 func awaitEnd(ctx context.Context, conn *sql.Conn, xid drivers.XID, id int64) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

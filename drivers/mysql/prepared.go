@@ -39,6 +39,9 @@ func listAndHeld(ctx context.Context, db *sql.DB) ([]drivers.Prepared, error) {
 	if err := markHeld(ctx, conn, list); err != nil {
 		return nil, err
 	}
+	if err := awaitHandover(ctx, conn, list); err != nil {
+		return nil, err
+	}
 	return merge(list, busy), nil
 }
 
@@ -114,7 +117,7 @@ func finish(ctx context.Context, db *sql.DB, xid drivers.XID, verb string) error
 	if !listed {
 		return fmt.Errorf("%w: XA RECOVER does not list it", drivers.ErrUnknownXID)
 	}
-	return confirm(ctx, conn, xid, finishOn(ctx, conn, xid, verb))
+	return confirm(ctx, conn, xid, finishOn(ctx, conn, guarded(verb, xid, handover)))
 }
 
 var _ drivers.Finisher = engine{}
@@ -131,7 +134,7 @@ func (engine) FinishListed(ctx context.Context, conn *sql.Conn, xid drivers.XID,
 		verb, what = "XA COMMIT ", "commit"
 	}
 	if err == nil {
-		err = finishOn(ctx, conn, xid, verb)
+		err = finishOn(ctx, conn, guarded(verb, xid, 0)) // Prepared has waited
 	}
 	if err != nil && (commit || !errors.Is(err, drivers.ErrRolledBack)) {
 		return fmt.Errorf("mysql: %s prepared %s: %w", what, xid, err)
@@ -139,27 +142,12 @@ func (engine) FinishListed(ctx context.Context, conn *sql.Conn, xid drivers.XID,
 	return nil
 }
 
-func finishOn(ctx context.Context, conn *sql.Conn, xid drivers.XID, verb string) error {
-	err := exec(ctx, conn, guarded(verb, xid))
+func finishOn(ctx context.Context, conn *sql.Conn, statement string) error {
+	err := exec(ctx, conn, statement)
 	if number(err) == errXARolledBack {
 		return changedNothing(ctx, conn, err)
 	}
 	return err
-}
-
-// guarded is the statement that finishes the branch from outside; on MariaDB it first makes sure that the session of the branch has ended to its end,
-// and answers XAER_NOTA as long as not, in one round trip.
-//
-// MariaDB lets others finish a branch before the session that prepared it has handed the transaction over to InnoDB (sql_class.cc, THD::cleanup, and only
-// then free_connection). XA COMMIT and XA ROLLBACK in between answer OK, the XID is gone, and InnoDB has done nothing until the server starts
-// again: measured on 10.11 and 11.8. Such a session is marked as killed before it gives up anything, its user-level locks come after, and the process list
-// drops it just before the handing-over. So the lock is looked at first, then the list, in statements of their own: their order counts.
-// A user without PROCESS sees its own sessions only.
-func guarded(verb string, xid drivers.XID) string {
-	const held = ` THEN SIGNAL SQLSTATE 'XAE04' SET MYSQL_ERRNO = 1397, MESSAGE_TEXT = 'its session is ending'; END IF; `
-	return `/*M!100502 BEGIN NOT ATOMIC IF IS_USED_LOCK('` + lockName(xid) + `') IS NOT NULL` + held +
-		`IF EXISTS (SELECT 1 FROM information_schema.processlist WHERE command = 'Killed')` + held + `*/` +
-		verb + literal(xid) + `/*M!100502 ; END */`
 }
 
 // changedNothing decides what XA_RBROLLBACK means for a branch that was prepared. MariaDB rolls back at the end of its session a

@@ -47,7 +47,7 @@ func (s *server) on(statement string, answers ...error) *server {
 // plain rewrites a statement as the tests spell it: the XID is "X", the lock is "L", and what is guarded stands without its guard.
 func plain(statement string) string {
 	for _, verb := range []string{"XA COMMIT ", "XA ROLLBACK "} {
-		if statement == guarded(verb, xid) {
+		if statement == guarded(verb, xid, 0) || statement == guarded(verb, xid, handover) {
 			statement = verb + literal(xid)
 		}
 	}
