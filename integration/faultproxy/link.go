@@ -113,10 +113,15 @@ func (l *link) requests(server *net.TCPConn) {
 	}
 }
 
+// awaitStrike returns when no trigger is striking.
+func (l *link) awaitStrike() {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+}
+
 // request forwards one request; false means that the link is over.
 func (l *link) request(server *net.TCPConn, sent []byte) bool {
-	l.turn.Lock()
-	l.turn.Unlock()
+	l.awaitStrike()
 	t := l.proxy.match(sent)
 	if t != nil && t.when == Before {
 		t.strike(l.proxy)
@@ -158,8 +163,7 @@ func (l *link) answers(server *net.TCPConn) {
 }
 
 func (l *link) answer(got []byte) {
-	l.turn.Lock()
-	l.turn.Unlock()
+	l.awaitStrike()
 	t := l.pending.Swap(nil)
 	if t != nil && t.when == Lost {
 		t.strike(l.proxy)
