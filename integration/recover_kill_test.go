@@ -204,7 +204,7 @@ func handCommands() []handCommand {
 
 // A person's command, or cron's, that is killed after any of its requests has done all of what it decided, or none of it, once it is run again.
 func TestRecoverKilledAfterEachRequestEndsTheSameWhenRunAgain(t *testing.T) {
-	forEachHand(t, 2, func(h *hand, c handCommand, n int) (ended bool) {
+	forEachHand(t, 4, func(h *hand, c handCommand, n int) (ended bool) {
 		id := c.before(h)
 		s := newStepper(n)
 		ended = h.stop(h.recover(s, c.arguments(h, id)...), s)
@@ -215,7 +215,7 @@ func TestRecoverKilledAfterEachRequestEndsTheSameWhenRunAgain(t *testing.T) {
 
 // Two at once, of which one stands still after any of its requests while the other goes to its end, make one outcome.
 func TestTwoRecoveriesOfWhichOneStandsStillMakeOneOutcome(t *testing.T) {
-	forEachHand(t, 5, func(h *hand, c handCommand, n int) (ended bool) {
+	forEachHand(t, 10, func(h *hand, c handCommand, n int) (ended bool) {
 		id := c.before(h)
 		s := newStepper(n)
 		p := h.recover(s, c.arguments(h, id)...)
@@ -252,7 +252,7 @@ func forEachHand(t *testing.T, stride int, f func(h *hand, c handCommand, n int)
 				if !files {
 					step *= 7
 				}
-				n := 1
+				n := 1 + i%step // another residue for each command
 				for !f(h, c, n) {
 					n += step
 				}
