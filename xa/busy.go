@@ -20,6 +20,19 @@ func (l busy) TryLock() bool {
 	}
 }
 
+// acquire waits for the lock until ctx ends, and then returns ctx's cause, and holds nothing.
+func (l busy) acquire(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	select {
+	case l <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // acquire takes the branch's connection for a call. Where it returns an error nothing is held, and nothing was sent.
 func (b *Branch) acquire(ctx context.Context) error {
 	if !b.io.TryLock() {

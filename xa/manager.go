@@ -27,7 +27,7 @@ type Manager struct {
 	closed  bool                // no new transactions
 	ended   chan struct{}       // closed, and made anew, whenever a transaction ends
 
-	recovering sync.Mutex // one recovery at a time
+	recovering busy // one recovery at a time
 	wake       chan struct{}
 	stop       context.CancelFunc // ends the background
 	stopped    chan struct{}      // closed when it has ended
@@ -49,8 +49,10 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		latched:   map[string]struct{}{},
 		open:      map[*Tx]struct{}{},
 		ended:     make(chan struct{}),
-		wake:      make(chan struct{}, 1),
-		stopped:   make(chan struct{}),
+
+		recovering: make(busy, 1),
+		wake:       make(chan struct{}, 1),
+		stopped:    make(chan struct{}),
 	}
 	for _, r := range m.cfg.Resources {
 		m.resources[r.Name] = newResource(m, r)
@@ -141,9 +143,12 @@ func (t *Tx) do(ctx context.Context, fn func(ctx context.Context, tx *Tx) error)
 }
 
 // Recover looks for what is in doubt under this log and settles it, now, as the background does by
-// itself. The Report tells what was done, what was left and why; the error is about the log or ctx.
+// itself. The Report tells what was done, what was left and why; the error is about the log or ctx. One recovery is at work at a time: the next
+// waits for it, and starts anew. When ctx ends, Recover returns its cause, be it while it waits or while it works: what is not done by then is left.
 func (m *Manager) Recover(ctx context.Context) (recovery.Report, error) {
-	m.recovering.Lock()
+	if err := m.recovering.acquire(ctx); err != nil {
+		return recovery.Report{LogID: m.cfg.Log.ID()}, fmt.Errorf("recovery: another one is at work: %w", err)
+	}
 	defer m.recovering.Unlock()
 	r := recovery.Resolver{
 		Log:       m.cfg.Log,
@@ -154,6 +159,9 @@ func (m *Manager) Recover(ctx context.Context) (recovery.Report, error) {
 		Logger:    m.cfg.Logger,
 	}
 	report, err := r.Resolve(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
 	for _, answer := range report.Resources {
 		m.resources[answer.Name].answered(answer)
 	}

@@ -20,7 +20,7 @@ type resource struct {
 	handle   *sql.DB // of Manager.DB
 	branches *sql.DB // behind every Branch's own methods
 
-	admitting sync.Mutex // one admission at a time
+	admitting busy // one admission at a time
 
 	mu    sync.Mutex // guards what follows
 	fit   bool       // its server was found fit for XA
@@ -28,7 +28,7 @@ type resource struct {
 }
 
 func newResource(m *Manager, r Resource) *resource {
-	res := &resource{Resource: r, m: m}
+	res := &resource{Resource: r, m: m, admitting: make(busy, 1)}
 	res.handle, res.branches = newHandle(res), newBranches(res)
 	return res
 }
@@ -101,7 +101,9 @@ func (r *resource) admit(ctx context.Context) error {
 	if r.admitted() {
 		return nil
 	}
-	r.admitting.Lock()
+	if err := r.admitting.acquire(ctx); err != nil {
+		return err
+	}
 	defer r.admitting.Unlock()
 	if r.admitted() {
 		return nil
