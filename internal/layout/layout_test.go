@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"internal/txid":                 {},
 	"internal/logfs":                {},
 	"internal/layout":               {},
+	"internal/memdisk":              {"txlog", "internal/logfs"},
 	"internal/memdb":                {"drivers"},
 	"internal/simulation":           {},
 	"internal/handletest":           {},

@@ -274,10 +274,10 @@ func TestADamagedArchiveIsToldAndNeverDecidedOver(t *testing.T) {
 	if len(l.archives.list) != 1 || a.blocks < 2 {
 		t.Fatalf("%+v", l.archives)
 	}
-	good := slices.Clone(m.names[a.name()].data)
+	good := slices.Clone(m.Data(a.name()))
 	for what, bad := range map[string][]byte{"flipped": flip(good, int(a.blockSize)*2-100), "truncated": good[:a.blockSize+100], "missing": nil} {
-		if m.names[a.name()] = (&memInode{data: bad, dirty: map[int]bool{}}); bad == nil {
-			delete(m.names, a.name())
+		if m.Put(a.name(), bad); bad == nil {
+			m.Delete(a.name())
 		}
 		_, err := l.Lookup(t.Context(), "t0001")
 		if !errors.Is(err, txlog.ErrCorrupt) || !strings.Contains(err.Error(), "mem/"+a.name()+"+") {
@@ -297,7 +297,7 @@ func TestADamagedArchiveIsToldAndNeverDecidedOver(t *testing.T) {
 	if l.Info().Latched != nil {
 		t.Error("damage that was read latches the log")
 	}
-	m.names[a.name()] = &memInode{data: flip(good, int(a.blockSize)*2-100), dirty: map[int]bool{}}
+	m.Put(a.name(), flip(good, int(a.blockSize)*2-100))
 	for i := range 600 { // so many that the damaged one would be merged
 		id := fmt.Sprintf("u%04d", i)
 		mustDecide(t, l, id)
@@ -392,7 +392,7 @@ func TestAReaderFollowsAnOwnerWhoReplacesArchives(t *testing.T) {
 	for range l.Entries(t.Context()) { // what an iteration has opened a compaction does not take away
 		archive("g")
 	}
-	delete(m.names, l.archives.list[0].name())
+	m.Delete(l.archives.list[0].name())
 	if _, err := s.Lookup(t.Context(), "c"); !errors.Is(err, txlog.ErrCorrupt) {
 		t.Errorf("Lookup in a log whose archive is gone: %v", err)
 	}

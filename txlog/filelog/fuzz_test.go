@@ -11,7 +11,7 @@ import (
 // oneFile is a directory in memory that holds one segment.
 func oneFile(b []byte) *memFS {
 	m := newMemFS()
-	m.names[segmentName(1)] = &memInode{data: b, dirty: map[int]bool{}}
+	m.Put(segmentName(1), b)
 	return m
 }
 
@@ -101,7 +101,7 @@ func FuzzArchive(f *testing.F) {
 			}
 		}
 		m := newMemFS()
-		m.names[a.name()] = &memInode{data: b, dirty: map[int]bool{}}
+		m.Put(a.name(), b)
 		listed, err := listedArchive(a.record())
 		if err != nil {
 			t.Fatal(err)

@@ -181,7 +181,7 @@ func goldenArchive(id string, number uint64, entries ...archived) (*archive, []b
 	if err != nil {
 		panic(err)
 	}
-	return a, m.names["archive"].data
+	return a, m.Data("archive")
 }
 
 func goldenSettled(id string, o txlog.Outcome, s int, resources ...string) archived {

@@ -313,7 +313,7 @@ func TestAFullDiskIsADefiniteNo(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustDecide(t, l, "before")
-	m.full = true
+	m.Fill(syscall.ENOSPC)
 	for i := 0; ; i++ {
 		if err := l.Info().Latched; err != nil {
 			t.Fatalf("latched before a decision failed: %v", err)
@@ -338,7 +338,7 @@ func TestAFullDiskIsADefiniteNo(t *testing.T) {
 		t.Fatalf("open while the disk is still full: %v", err)
 	}
 	l.Close()
-	m.full = false
+	m.Fill(nil)
 	if l, err = Open("mem", &Options{fs: m, Logger: quiet()}); err != nil {
 		t.Fatal(err)
 	}
@@ -435,9 +435,7 @@ func TestWhatWasCutDoesNotComeBack(t *testing.T) {
 	mustDecide(t, l, "kept")
 	end := l.active.end
 	l.Close()
-	n := m.names[segmentName(1)]
-	n.data = append(n.data[:end], strings.Repeat("garbage ", 1000)...)
-	n.disk = slices.Clone(n.data)
+	m.Put(segmentName(1), append(m.Data(segmentName(1))[:end], strings.Repeat("garbage ", 1000)...))
 	for _, want := range []string{"unfinished tail of the decision log cut", ""} {
 		logger, warnings := capture()
 		l, err := Open("mem", &Options{fs: m, Logger: logger, extent: 700})

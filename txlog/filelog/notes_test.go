@@ -78,7 +78,7 @@ func TestANoteOutlivesItsDecisionAndIsForgottenForGood(t *testing.T) {
 		wantNoted(t, l, "", "on b")
 		again()
 	}
-	if b := string(m.names[segmentName(l.sealed[0].seq)].data); strings.Contains(b, "on a") || !strings.Contains(b, "on b") {
+	if b := string(m.Data(segmentName(l.sealed[0].seq))); strings.Contains(b, "on a") || !strings.Contains(b, "on b") {
 		t.Errorf("the base is %q", b)
 	}
 }

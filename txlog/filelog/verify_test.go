@@ -67,13 +67,13 @@ func TestVerifyTellsAllDamage(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	a, last := m.names[l.archives.list[0].name()], m.names[segmentName(2)]
+	a, last := m.Data(l.archives.list[0].name()), m.Data(segmentName(2))
 	blocks := l.archives.list[0].blocks
-	a.data[4096+2000] ^= 1
-	a.data[2*4096+2000] ^= 1
-	a.data[4000] ^= 1
-	last.data[headerSize+30] ^= 1
-	last.data[headerSize+1] ^= 1
+	a[4096+2000] ^= 1
+	a[2*4096+2000] ^= 1
+	a[4000] ^= 1
+	last[headerSize+30] ^= 1
+	last[headerSize+1] ^= 1
 	v, err := verify(t.Context(), "mem", m)
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestVerifyTellsAllDamage(t *testing.T) {
 		}
 	}
 	one := newMemFS()
-	one.names[segmentName(1)] = &memInode{data: flip(goldenSegment(goldenID, 1, true), 20), dirty: map[int]bool{}}
+	one.Put(segmentName(1), flip(goldenSegment(goldenID, 1, true), 20))
 	if v, err := verify(t.Context(), "mem", one); err != nil || !errors.Is(v.Damage, txlog.ErrCorrupt) || len(v.Files) != 1 || v.Files[0].Damage == nil {
 		t.Errorf("a log of which no header is well: %+v, %v", v, err)
 	}
