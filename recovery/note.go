@@ -32,6 +32,8 @@ func (p *pass) readNotes(ctx context.Context, watch *watch) error {
 func (p *pass) note(ctx context.Context, n txlog.Note) error {
 	n.At = p.now()
 	if keeper, ok := p.Log.(txlog.Notes); ok && p.act {
+		ctx, cancel := p.limited(ctx)
+		defer cancel()
 		if err := keeper.Note(ctx, n); err != nil {
 			return fmt.Errorf("note it in the log: %w", err)
 		}

@@ -113,7 +113,9 @@ type knowledge struct {
 func (p *pass) learn(ctx context.Context) (knowledge, error) {
 	var k knowledge
 	var err error
-	if k.stands, err = p.Log.Lookup(ctx, p.only); err != nil {
+	asking, cancel := p.limited(ctx)
+	defer cancel()
+	if k.stands, err = p.Log.Lookup(asking, p.only); err != nil {
 		return k, err
 	}
 	var mu sync.Mutex
@@ -122,7 +124,7 @@ func (p *pass) learn(ctx context.Context) (knowledge, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
-			k.unasked = fmt.Errorf("%w: %q: %w", ErrUnasked, res.Name, err)
+			k.unasked = fmt.Errorf("%w: %q: %w", ErrUnasked, res.Name, because(ctx, err))
 		}
 		for _, pr := range listed {
 			if !isOurs(pr) || pr.XID.GTRID != p.only || pr.XID.BQual != res.Name {
@@ -209,6 +211,8 @@ func (p *pass) record(ctx context.Context, v Verdict, k knowledge) error {
 		return nil
 	}
 	d := txlog.Decision{ID: v.ID, Outcome: v.Outcome, Resources: p.names(), At: p.now()}
+	ctx, cancel := p.limited(ctx)
+	defer cancel()
 	stands, err := p.Log.Decide(ctx, d)
 	switch {
 	case err != nil:

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -18,13 +19,26 @@ func evidenceOf(d txlog.Decision, resource string) string {
 	return ""
 }
 
-// fate is what one database proves of its branch of a transaction, if anything.
-func fate(ctx context.Context, res drivers.Resource, id, evidence string) (txlog.Outcome, error) {
+// fate is what one database proves of its branch of a transaction, if anything, within its limit of time.
+func (p *pass) fate(ctx context.Context, res drivers.Resource, id, evidence string) (txlog.Outcome, error) {
 	pr, ok := res.Driver.(drivers.Prover)
 	if !ok {
 		return txlog.Undecided, nil
 	}
-	committed, proven, err := pr.Outcome(ctx, res.DB, drivers.XID{FormatID: drivers.FormatID, GTRID: id, BQual: res.Name}, evidence)
+	p.mu.Lock()
+	silent := p.silent[res.Name]
+	p.mu.Unlock()
+	if silent != nil {
+		return txlog.Undecided, silent
+	}
+	asking, _, stop := watched(ctx, p.limit())
+	defer stop()
+	committed, proven, err := pr.Outcome(asking, res.DB, drivers.XID{FormatID: drivers.FormatID, GTRID: id, BQual: res.Name}, evidence)
+	if err = because(asking, err); errors.Is(err, silence(p.limit())) && ctx.Err() == nil {
+		p.mu.Lock()
+		p.silent[res.Name] = err
+		p.mu.Unlock()
+	}
 	switch {
 	case err != nil || !proven:
 		return txlog.Undecided, err
@@ -50,7 +64,7 @@ func (p *pass) proofOf(ctx context.Context, id string) proof {
 	}
 	var found proof
 	for _, res := range p.Resources {
-		o, err := fate(ctx, res, id, "") // a decision with evidence needs no proof of what is to become of it
+		o, err := p.fate(ctx, res, id, "") // a decision with evidence needs no proof of what is to become of it
 		switch {
 		case err != nil:
 			found.unasked = fmt.Sprintf("%q: %v", res.Name, err)

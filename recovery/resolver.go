@@ -27,7 +27,7 @@ type Resolver struct {
 	Member txlog.Member
 
 	// Timeout limits how long the work on one resource, or on the log, may stand still: without an answer to the first question, and then
-	// without one branch finished or one decision read. Work that goes on takes as long as it takes, or as ctx allows. Zero: 30 s.
+	// without one branch finished, or one decision read or settled. Work that goes on takes as long as it takes, or as ctx allows. Zero: 30 s.
 	Timeout time.Duration
 	// HeldWait is how long to wait for a session that still holds a prepared branch (rule P12), before that
 	// session is ended where the driver can, and then again before the branch is left for the next run; at most a third of Timeout. Zero: 3 s.
@@ -87,7 +87,7 @@ func (r *Resolver) pass(act bool) *pass {
 	return &pass{
 		Resolver: r, act: act,
 		claims:      claims{latch: r.Claim, limit: positive(r.Timeout, defaultTimeout), held: map[string]func(){}},
-		decidedHere: map[string]bool{}, known: map[string]txlog.Outcome{}, proofs: map[string]proof{},
+		decidedHere: map[string]bool{}, known: map[string]txlog.Outcome{}, proofs: map[string]proof{}, silent: map[string]error{},
 	}
 }
 
@@ -126,6 +126,7 @@ type pass struct {
 	known     map[string]txlog.Outcome // and what they say
 	notes     []txlog.Note             // as read at the start, then those that this pass made
 	proofs    map[string]proof         // what the databases were asked, by transaction
+	silent    map[string]error         // databases that gave no answer in time when asked for what became of a branch: they are not waited for again
 }
 
 // read reads the notes, and the decisions that are not settled, and takes those that nobody works on: one that is live now may still commit

@@ -37,8 +37,11 @@ func (p *pass) resource(ctx context.Context, w *work) Resource {
 	held := p.round(ctx, w, all, func(i int) {
 		all[i] = &out.Branches[i]
 		*all[i] = p.judge(ctx, w.Name, listed[i], refused)
-		if p.act && would(*all[i]) {
+		switch {
+		case p.act && would(*all[i]):
 			p.finish(ctx, w, all[i])
+		case all[i].Err == nil: // the log may be slow to tell the decisions of thousands
+			w.moved()
 		}
 		if d := int(done.Add(1)); p.Progress != nil {
 			p.Progress(w.Name, d, len(listed))

@@ -81,6 +81,82 @@ func TestTimeoutLimitsStandingStillAlone(t *testing.T) {
 	})
 }
 
+// What goes on is read and settled, too, however slow the log and the databases' proofs are.
+func TestSlowLogIsReadAndSettledForAsLongAsItMoves(t *testing.T) {
+	run(t, func(b *bench) {
+		b.dbs["stock"].Style.Proof = true
+		b.refresh()
+		b.backlog(20, txlog.Undecided)
+		for range 20 { // committed, and finished before: the databases are asked what became of them
+			b.decide(b.id(), txlog.Committed, "stock")
+		}
+		b.r.Parallel, b.r.Timeout = 1, 10*time.Second
+		b.r.Log = slow{b.log, 4 * time.Second}
+		for range 20 {
+			b.dbs["stock"].Fail(memdb.OpOutcome, memdb.Fault{Hook: func() { time.Sleep(8 * time.Second) }})
+		}
+		if report, err := b.r.Scan(b.Context()); err != nil || counted(report, recovery.WouldRollBack) != 20 {
+			b.Errorf("scan: %v, %d would be rolled back", err, counted(report, recovery.WouldRollBack))
+		}
+		if report := b.resolve(); !report.Clean() || counted(report, recovery.RolledBack) != 20 || len(report.Decisions) != 40 {
+			b.Errorf("%d rolled back, %d in doubt: %+v", counted(report, recovery.RolledBack), report.InDoubt(), report.Decisions)
+		}
+	})
+}
+
+// slow is a log that takes its time for each call.
+type slow struct {
+	txlog.Log
+	pause time.Duration
+}
+
+func (s slow) Lookup(ctx context.Context, id string) (txlog.Outcome, error) {
+	time.Sleep(s.pause)
+	return s.Log.Lookup(ctx, id)
+}
+
+func (s slow) Settle(ctx context.Context, id string) error {
+	time.Sleep(s.pause)
+	return s.Log.Settle(ctx, id)
+}
+
+// Who gives no answer in time is not waited for once a decision.
+func TestSilenceIsWaitedForOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		log  hanging
+		db   bool
+		want error
+	}{"the log": {log: hanging{settle: true}, want: context.DeadlineExceeded}, "a database": {db: true}} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(b *bench) {
+				b.dbs["stock"].Style.Proof = true
+				b.refresh()
+				for range 50 {
+					b.decide(b.id(), txlog.Committed, "stock")
+					if c.db {
+						b.dbs["stock"].Fail(memdb.OpOutcome, memdb.Fault{Hang: true})
+					}
+				}
+				c.log.Log = b.log
+				b.r.Log = c.log
+				begun := time.Now()
+				report, err := b.r.Resolve(b.Context())
+				if took := time.Since(begun); took != 30*time.Second || !errors.Is(err, c.want) || report.Clean() || len(report.Decisions) != 50 {
+					b.Errorf("it took %v, want the limit of 30 s: %v, %d decisions", took, err, len(report.Decisions))
+				}
+				for _, d := range report.Decisions {
+					if d.Settled || !strings.Contains(d.Reason, "no answer for 30s") {
+						b.Fatalf("%+v", d)
+					}
+				}
+				b.dbs["stock"].Heal()
+				b.r.Log = b.log
+				b.resolve()
+			})
+		})
+	}
+}
+
 // A database that stops to answer in the middle: what is done is done, and the rest is left, and is finished by the next run.
 func TestDatabaseThatStopsHalfWayIsLeftWithATrueReport(t *testing.T) {
 	for _, o := range []txlog.Outcome{txlog.Committed, txlog.Undecided} {

@@ -3,6 +3,7 @@ package recovery
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,10 +11,10 @@ import (
 	"github.com/xasql/xasql/txlog"
 )
 
-// settle forgets the decisions of which no database holds anything more (rule P6).
+// settle forgets the decisions of which no database holds anything more (rule P6), until the log gives no answer in time.
 func (p *pass) settle(ctx context.Context, report *Report) error {
 	answers := answered(report)
-	var failed error
+	var failed, silent error // the first failure; and that the log gave no answer in time, and is not waited for again
 	for _, d := range p.decisions {
 		out := Decision{Decision: d}
 		if out.Reason = answers.unfinished(d); out.Reason == "" {
@@ -22,7 +23,14 @@ func (p *pass) settle(ctx context.Context, report *Report) error {
 				report.Decisions = append(report.Decisions, out)
 				continue
 			}
-			if err := p.settleOne(ctx, d.ID); err != nil {
+			err := silent
+			if err == nil {
+				err = p.settleOne(ctx, d.ID)
+			}
+			if errors.Is(err, silence(p.limit())) {
+				silent = err
+			}
+			if err != nil {
 				out.Reason = fmt.Sprintf("the log does not take that it is settled: %v", err)
 				failed = cmp.Or(failed, fmt.Errorf("recovery: settle %s: %w", d.ID, err))
 			}
@@ -37,9 +45,9 @@ func (p *pass) settleOne(ctx context.Context, id string) error {
 	if !p.act {
 		return nil
 	}
-	ctx, cancel := p.limited(ctx)
-	defer cancel()
-	return p.Log.Settle(ctx, id)
+	settling, _, stop := watched(ctx, p.limit())
+	defer stop()
+	return because(settling, p.Log.Settle(settling, id))
 }
 
 // answers are what the databases told, by what is asked of it.
@@ -116,15 +124,13 @@ func (p *pass) verify(ctx context.Context, d txlog.Decision, resources []string)
 	return unverified, ""
 }
 
-// askFate asks one database, within its limit of time.
+// askFate asks one database.
 func (p *pass) askFate(ctx context.Context, d txlog.Decision, name string) (txlog.Outcome, error) {
 	i := slices.IndexFunc(p.Resources, func(res drivers.Resource) bool { return res.Name == name })
 	if i < 0 {
 		return txlog.Undecided, nil // then the decision is not to be settled
 	}
-	ctx, cancel := p.limited(ctx)
-	defer cancel()
-	return fate(ctx, p.Resources[i], d.ID, evidenceOf(d, name))
+	return p.fate(ctx, p.Resources[i], d.ID, evidenceOf(d, name))
 }
 
 // misplaced looks at the branches that a database listed although they name another resource. Where that

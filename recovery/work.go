@@ -22,11 +22,17 @@ type watch struct {
 // watched returns a context that ends as well when limit is over since the last call of moved.
 func watched(ctx context.Context, limit time.Duration) (_ context.Context, w *watch, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	w = &watch{limit, time.AfterFunc(limit, func() { cancel(context.DeadlineExceeded) })}
+	w = &watch{limit, time.AfterFunc(limit, func() { cancel(silence(limit)) })}
 	return ctx, w, func() { w.timer.Stop(); cancel(nil) }
 }
 
 func (w *watch) moved() { w.timer.Reset(w.limit) }
+
+// silence is the error of what did not move for so long. It is context.DeadlineExceeded.
+type silence time.Duration
+
+func (s silence) Error() string        { return fmt.Sprintf("no answer for %v", time.Duration(s)) }
+func (s silence) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // because returns what has ended the context in place of an error that only tells that somebody did: nobody has cancelled anything.
 func because(ctx context.Context, err error) error {

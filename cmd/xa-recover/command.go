@@ -152,7 +152,7 @@ func (a *app) command() *cobra.Command {
 	f.StringArrayVar(&a.flags.resources, "resource", nil, "a database, as `NAME=URL`; once for each (default $XA_RESOURCES)")
 	f.StringVarP(&a.flags.output, "output", "o", "table", "table or json")
 	f.StringVar(&a.flags.color, "color", "auto", "auto (on a terminal, unless $NO_COLOR is set), always or never")
-	f.DurationVar(&a.flags.timeout, "timeout", time.Minute, "limit for the whole run; log dump, verify, compact, adopt: none")
+	f.DurationVar(&a.flags.timeout, "timeout", time.Minute, "how long a database, or the log, may stand still")
 	f.CountVarP(&a.flags.verbose, "verbose", "v", "tell more on standard error; twice: everything")
 	complete(root, "resource", a.completeNames)
 	complete(root, "output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
@@ -162,14 +162,25 @@ func (a *app) command() *cobra.Command {
 	return root
 }
 
-// action makes a cobra function of a command's own, which runs under the time limit, tells its result, and returns the exit status.
+// action makes a cobra function of a command's own, which tells its result and returns the exit status. The time limit is its own affair: what goes
+// on is never cut short.
 func (a *app) action(f func(ctx context.Context, args []string) (int, error)) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		return a.act(cmd.Context(), args, a.flags.timeout, f)
-	}
+	return func(cmd *cobra.Command, args []string) error { return a.act(cmd.Context(), args, f) }
 }
 
-func (a *app) act(ctx context.Context, args []string, timeout time.Duration, f func(ctx context.Context, args []string) (int, error)) error {
+// brief is an action that asks the log a few questions: the limit is one for them all.
+func (a *app) brief(f func(ctx context.Context, args []string) (int, error)) func(*cobra.Command, []string) error {
+	return a.action(func(ctx context.Context, args []string) (status int, err error) {
+		limit := fmt.Errorf("the time limit of %v is over (--timeout)", a.flags.timeout)
+		err = a.within(ctx, limit, func(ctx context.Context) error {
+			status, err = f(ctx, args)
+			return err
+		})
+		return status, err
+	})
+}
+
+func (a *app) act(ctx context.Context, args []string, f func(ctx context.Context, args []string) (int, error)) error {
 	if a.flags.timeout <= 0 {
 		return usagef("--timeout must be positive")
 	}
@@ -180,23 +191,28 @@ func (a *app) act(ctx context.Context, args []string, timeout time.Duration, f f
 		return usagef("--color is auto, always or never, not %q", c)
 	}
 	a.started = true
-	limit := a.overdue(timeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, limit)
-	defer cancel()
 	status, err := f(ctx, args)
 	a.status = status
-	switch cause := context.Cause(ctx); {
-	case err == nil || cause == nil:
-		return err
-	case errors.Is(cause, limit):
-		return limit
-	default:
+	if err != nil && ctx.Err() != nil {
 		return errors.New("interrupted")
 	}
+	return err
 }
 
-func (a *app) overdue(timeout time.Duration) error {
-	return fmt.Errorf("the time limit of %v is over (--timeout)", timeout)
+// ask gives f, which asks the log something, the time limit.
+func (a *app) ask(ctx context.Context, f func(ctx context.Context) error) error {
+	return a.within(ctx, fmt.Errorf("the log gives no answer for %v (--timeout)", a.flags.timeout), f)
+}
+
+// within returns limit where f fails because its time is over.
+func (a *app) within(ctx context.Context, limit error, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, a.flags.timeout, limit)
+	defer cancel()
+	err := f(ctx)
+	if err != nil && context.Cause(ctx) == limit {
+		return limit
+	}
+	return err
 }
 
 func noArguments(cmd *cobra.Command, args []string) error {

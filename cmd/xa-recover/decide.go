@@ -108,7 +108,7 @@ func (a *app) question(ctx context.Context, s *session, report recovery.Report, 
 	r.keep(id)
 	r.Transaction = &transaction{ID: id, Decision: unknown, Next: "a person's decision"}
 	_, r.Transaction.Begun, _ = txid.Split(id)
-	if outcome, err := s.log.Lookup(ctx, id); err == nil {
+	if outcome, err := s.lookup(ctx, id); err == nil {
 		r.Transaction.Decision = outcome.String()
 	}
 	var b strings.Builder
@@ -163,7 +163,7 @@ in order, or who has decided it by hand. Nothing in the databases, and no
 decision, is changed.`,
 		Args:              oneID,
 		ValidArgsFunction: a.completeNoted,
-		RunE: a.action(func(ctx context.Context, args []string) (int, error) {
+		RunE: a.brief(func(ctx context.Context, args []string) (int, error) {
 			return a.forget(ctx, args[0])
 		}),
 	}

@@ -82,7 +82,7 @@ func (a *app) doctor(ctx context.Context) (int, error) {
 		}
 		defer res.DB.Close()
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, a.flags.timeout/10*9)
+			ctx, cancel := context.WithTimeout(ctx, a.flags.timeout) // a handful of questions
 			defer cancel()
 			r.Resources[i] = a.checkUp(ctx, res, log)
 		})
@@ -120,7 +120,11 @@ func (a *app) checkLog(ctx context.Context, r *doctorResult) txlog.Log {
 		r.Findings = append(r.Findings, found(drivers.Warning, "no decision log is named: it was not looked at", "name it with --log, in XA_LOG, or in the file of --config"))
 		return nil
 	}
-	log, err := a.open.readLog(ctx, url)
+	var log txlog.Log
+	err = a.ask(ctx, func(ctx context.Context) (err error) {
+		log, err = a.open.readLog(ctx, url)
+		return err
+	})
 	if err != nil {
 		r.Findings = append(r.Findings, found(drivers.Fatal, "the log can't be read: "+err.Error(), "xa-recover log verify tells what that means"))
 		return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/xasql/xasql/drivers"
@@ -215,16 +216,51 @@ func TestLogThatCannotBeOpenedExitsOne(t *testing.T) {
 	w.golden("corrupt")
 }
 
-func TestRunThatTakesTooLongIsCutShort(t *testing.T) {
-	w := newWorld(t)
-	w.doubt()
-	w.dbs["paris"].Fail(memdb.OpList, memdb.Fault{Hang: true})
-	w.wantStatus(w.run("resolve", "--timeout", "200ms"), 3)
-	// On a slow machine the whole run's limit may be over, too.
-	session := strings.ReplaceAll(w.session.String(), "stderr: xa-recover: the time limit of 200ms is over (--timeout)\n", "")
-	w.session.Reset()
-	w.session.WriteString(session)
-	w.golden("timeout")
+func TestDatabaseThatGivesNoAnswerIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.doubt()
+		w.dbs["paris"].Fail(memdb.OpList, memdb.Fault{Hang: true})
+		w.wantStatus(w.run("resolve", "--timeout", "5s"), 3)
+		w.golden("timeout")
+	})
+}
+
+// A limit for standing still is none for what goes on.
+func TestNothingThatMovesIsCutShort(t *testing.T) {
+	for _, args := range [][]string{
+		{"resolve", "--timeout", "5s", "--quiet"},
+		{"resolve", "--timeout", "5s", "--quiet", "--watch", "1h"},
+		{"rollback", "--timeout", "5s", "--yes", "--why", "x"},
+	} {
+		t.Run(args[0]+args[len(args)-1], func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				for n := range 5 {
+					w.prepare(10+n, time.Minute, "berlin")
+					w.dbs["berlin"].Fail(memdb.OpRollbackPrepared, memdb.Fault{Hook: func() { time.Sleep(4 * time.Second) }})
+				}
+				runs := 0
+				w.onOpen = func() {
+					if runs++; runs == 2 {
+						cancel() // of --watch: the first run is over
+					}
+				}
+				left := 0
+				if args[0] == "rollback" {
+					args, left = append(args, w.id(10)), 4
+					w.dbs["paris"].Fail(memdb.OpList, memdb.Fault{}) // of the look before
+					w.dbs["paris"].Fail(memdb.OpList, memdb.Fault{Hook: func() { time.Sleep(4 * time.Second) }})
+				}
+				w.wantStatus(w.runContext(ctx, args...), 0)
+				if n := w.dbs["berlin"].Stats().Prepared; n != left {
+					t.Errorf("%d branches are left:\n%s", n, w.session.String())
+				}
+			})
+		})
+	}
 }
 
 func TestInterruptedRunTellsWhatIsLeft(t *testing.T) {

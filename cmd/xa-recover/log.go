@@ -41,7 +41,7 @@ const logCommands = "info, dump, verify, compact, adopt or schema"
 
 // patientAction is an action that by default takes as long as it takes: a log may be large, and a pager slow.
 func (a *app) patientAction(f func(ctx context.Context, args []string) (int, error)) func(*cobra.Command, []string) error {
-	run := a.action(f)
+	run := a.brief(f)
 	return func(cmd *cobra.Command, args []string) error {
 		if !cmd.Flags().Changed("timeout") {
 			a.flags.timeout = math.MaxInt64

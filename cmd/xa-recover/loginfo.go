@@ -51,7 +51,7 @@ func (a *app) logInfoCommand() *cobra.Command {
 		Use:   "info",
 		Short: "Tell which log it is, who has it, how large it is, and whether it is well",
 		Args:  noArguments,
-		RunE: a.action(func(ctx context.Context, _ []string) (int, error) {
+		RunE: a.brief(func(ctx context.Context, _ []string) (int, error) {
 			return a.logInfo(ctx)
 		}),
 	}

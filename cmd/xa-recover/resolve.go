@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -45,15 +44,9 @@ database proves what became of their transaction; the rest is left to a
 person: xa-recover commit or rollback ID --adopt. It is a person's word that
 nobody has that log any more. list --all shows the logs by their names.`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			timeout := a.flags.timeout
-			if flags.watch > 0 {
-				timeout = math.MaxInt64 // the limit is each run's
-			}
-			return a.act(cmd.Context(), args, timeout, func(ctx context.Context, _ []string) (int, error) {
-				return a.resolveOnce(ctx, flags)
-			})
-		},
+		RunE: a.action(func(ctx context.Context, _ []string) (int, error) {
+			return a.resolveOnce(ctx, flags)
+		}),
 	}
 	f := cmd.Flags()
 	f.BoolVar(&flags.dryRun, "dry-run", false, "only tell what would be done")

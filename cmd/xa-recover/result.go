@@ -2,8 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -119,7 +117,7 @@ func newResult(command string, report recovery.Report, s *session, now time.Time
 	}
 	for _, res := range report.Resources {
 		r.Resources = append(r.Resources, resourceResult{
-			Name: res.Name, Error: unreachable(res.Err), Withheld: res.Withheld, Branches: len(res.Branches)})
+			Name: res.Name, Error: text(res.Err), Withheld: res.Withheld, Branches: len(res.Branches)})
 	}
 	r.addBranches(report.Branches(func(b recovery.Branch) bool { return !isForeign(b) }), now)
 	for i := range r.Branches {
@@ -268,14 +266,6 @@ func (r *result) settledDecisions() int {
 		}
 	}
 	return n
-}
-
-// unreachable is why a database could not be asked.
-func unreachable(err error) string {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return "no answer in time: " + text(err)
-	}
-	return text(err)
 }
 
 // text is an error's text, on one line, or "".

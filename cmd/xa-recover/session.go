@@ -22,7 +22,8 @@ type session struct {
 	// owner names the live process that owns the log, where that is known; its own recovery settles what is in doubt.
 	owner    string
 	resolver recovery.Resolver
-	damage   error // of the log, as scan found it
+	ask      func(ctx context.Context, f func(ctx context.Context) error) error // the log, within the time limit
+	damage   error                                                              // of the log, as scan found it
 }
 
 // read opens the databases, and the log to be read.
@@ -44,7 +45,7 @@ func (a *app) session(ctx context.Context, own bool) (_ *session, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{}
+	s := &session{ask: a.ask}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -57,13 +58,16 @@ func (a *app) session(ctx context.Context, own bool) (_ *session, err error) {
 		}
 		s.resources = append(s.resources, res)
 	}
-	if own {
-		// Only a person says that something may be dropped: log compact.
-		s.log, s.owner, err = a.ownLog(ctx, url, connect.Forever)
-	}
-	if !own || s.owner != "" {
-		s.log, err = a.open.readLog(ctx, url)
-	}
+	err = a.ask(ctx, func(ctx context.Context) (err error) {
+		if own {
+			// Only a person says that something may be dropped: log compact.
+			s.log, s.owner, err = a.ownLog(ctx, url, connect.Forever)
+		}
+		if !own || s.owner != "" {
+			s.log, err = a.open.readLog(ctx, url)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +77,7 @@ func (a *app) session(ctx context.Context, own bool) (_ *session, err error) {
 	s.resolver = recovery.Resolver{
 		Log:       s.log,
 		Resources: s.resources,
-		Timeout:   a.flags.timeout / 10 * 9, // the rest is for settling
+		Timeout:   a.flags.timeout,
 		Logger:    slog.New(slog.DiscardHandler),
 	}
 	if a.flags.verbose > 0 { // else the result tells it all
@@ -92,6 +96,15 @@ func (s *session) Close() error {
 		errs = append(errs, res.DB.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// lookup asks the log for a decision.
+func (s *session) lookup(ctx context.Context, id string) (outcome txlog.Outcome, err error) {
+	err = s.ask(ctx, func(ctx context.Context) error {
+		outcome, err = s.log.Lookup(ctx, id)
+		return err
+	})
+	return outcome, err
 }
 
 // scan looks, and marks what a live owner has in hand. Of a damaged log it tells what can be read, and the damage as its error.

@@ -66,7 +66,7 @@ func parseID(s string) (drivers.XID, error) {
 // recognize returns an error that is errUsage where the ID is none, or looks like a slip for one that is known.
 func (s *session) recognize(ctx context.Context, id string, xid drivers.XID, wrong error, report recovery.Report) error {
 	if wrong == nil {
-		if outcome, err := s.log.Lookup(ctx, xid.GTRID); err != nil || outcome != txlog.Undecided {
+		if outcome, err := s.lookup(ctx, xid.GTRID); err != nil || outcome != txlog.Undecided {
 			return nil
 		}
 	}
@@ -105,7 +105,7 @@ func (a *app) show(ctx context.Context, id string) (int, error) {
 		err = r.explainForeign(report, xid, a.now())
 	} else {
 		var outcome txlog.Outcome
-		outcome, err = s.log.Lookup(ctx, xid.GTRID)
+		outcome, err = s.lookup(ctx, xid.GTRID)
 		switch {
 		case s.damage != nil && (err == nil || errors.Is(err, txlog.ErrCorrupt)):
 			r.explainDamage(outcome, err)

@@ -19,7 +19,7 @@ import (
 func (a *app) watch(ctx context.Context, flags resolveFlags) (int, error) {
 	status, last := statusInDoubt, ""
 	for {
-		r, err := a.resolveWithin(ctx, flags)
+		r, err := a.resolve(ctx, flags)
 		if ctx.Err() != nil {
 			return status, nil
 		}
@@ -47,18 +47,6 @@ func (a *app) watch(ctx context.Context, flags resolveFlags) (int, error) {
 		case <-time.After(flags.watch):
 		}
 	}
-}
-
-// resolveWithin is one run under the time limit.
-func (a *app) resolveWithin(ctx context.Context, flags resolveFlags) (*result, error) {
-	limit := a.overdue(a.flags.timeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, a.flags.timeout, limit)
-	defer cancel()
-	r, err := a.resolve(ctx, flags)
-	if err != nil && context.Cause(ctx) == limit {
-		err = limit
-	}
-	return r, err
 }
 
 func (a *app) tellChange(line string, r *result) {
