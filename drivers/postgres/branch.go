@@ -29,10 +29,11 @@ func (s state) String() string {
 
 // branch is a transaction on its connection, under the name of gid.
 type branch struct {
-	conn  *sql.Conn
-	gid   string
-	state state
-	cause error // why the branch is over, where it was not by Rollback
+	driver *Driver
+	conn   *sql.Conn
+	gid    string
+	state  state
+	cause  error // why the branch is over, where it was not by Rollback
 
 	asked    bool   // the two answers below are known
 	readOnly bool   // ending early gives up nothing
@@ -45,8 +46,21 @@ func (b *branch) ReadOnly(ctx context.Context) (bool, error) {
 	if err := b.expect(stepAsk, active); err != nil || b.asked {
 		return b.readOnly, err
 	}
+	query := askSQL
+	if b.driver.doubtful.Load() {
+		var denied string
+		if err := ask(ctx, b.conn, stepAsk, "SELECT "+deniedSQL, &denied); err != nil {
+			return false, b.refused(ctx, err)
+		}
+		if denied != "" {
+			query = askBlindSQL
+		}
+	}
 	var mark string
-	if err := ask(ctx, b.conn, stepAsk, askSQL, &mark, &b.evidence, &b.readOnly); err != nil {
+	if err := ask(ctx, b.conn, stepAsk, query, &mark, &b.evidence, &b.readOnly); err != nil {
+		if sqlState(err) == "42501" {
+			b.driver.doubtful.Store(true)
+		}
 		return false, b.refused(ctx, err)
 	}
 	if mark != activeMark(b.gid) {

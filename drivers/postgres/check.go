@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/xasql/xasql/drivers"
@@ -24,6 +25,8 @@ type settings struct {
 	fsync       bool
 	fullPages   bool   // full_page_writes
 	syncCommit  string // synchronous_commit
+	denied      string // functions that evidence needs and this role may not execute
+	role        string // as GRANT takes it
 }
 
 const settingsSQL = `SELECT
@@ -37,7 +40,8 @@ const settingsSQL = `SELECT
 	pg_catalog.current_setting('default_transaction_read_only') = 'on',
 	pg_catalog.current_setting('fsync') = 'on',
 	pg_catalog.current_setting('full_page_writes') = 'on',
-	pg_catalog.current_setting('synchronous_commit')`
+	pg_catalog.current_setting('synchronous_commit'),
+	` + deniedSQL + `, pg_catalog.quote_ident(current_user)`
 
 // oursSQL selects what only another role, or a superuser, may finish.
 const oursSQL = `WITH ours AS (SELECT owner FROM pg_catalog.pg_prepared_xacts
@@ -45,8 +49,9 @@ const oursSQL = `WITH ours AS (SELECT owner FROM pg_catalog.pg_prepared_xacts
 	AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)) `
 
 // Check asks, in one query, whether the server can prepare transactions now, whether this role can finish what is
-// prepared, and whether the server keeps what it acknowledges.
-func (*Driver) Check(ctx context.Context, db *sql.DB) ([]drivers.Finding, error) {
+// prepared, whether the server keeps what it acknowledges, and whether this role may ask for what proves outcomes. Where it may not, branches
+// that this driver begins from now on give no evidence, and are prepared and committed as ever.
+func (d *Driver) Check(ctx context.Context, db *sql.DB) ([]drivers.Finding, error) {
 	conn, err := connect(ctx, db)
 	if err != nil {
 		return nil, err
@@ -55,9 +60,12 @@ func (*Driver) Check(ctx context.Context, db *sql.DB) ([]drivers.Finding, error)
 	var s settings
 	var age float64
 	err = ask(ctx, conn, stepCheck, oursSQL+settingsSQL, &s.version, &s.slots, &s.used, &s.oldest, &age,
-		&s.others, &s.othersOwner, &s.standby, &s.readOnly, &s.fsync, &s.fullPages, &s.syncCommit)
+		&s.others, &s.othersOwner, &s.standby, &s.readOnly, &s.fsync, &s.fullPages, &s.syncCommit, &s.denied, &s.role)
 	if err != nil {
 		return nil, err
+	}
+	if s.denied != "" {
+		d.doubtful.Store(true)
 	}
 	s.oldestAge = time.Duration(age * float64(time.Second))
 	return s.findings(), nil
@@ -102,11 +110,22 @@ func (s settings) findings() []drivers.Finding {
 	find(s.others > 0, drivers.Warning,
 		fmt.Sprintf("%d prepared transactions of this database can't be finished by this role; one was prepared by %q", s.others, s.othersOwner),
 		"recover as the role that prepared them, or as a superuser")
+	find(s.denied != "", drivers.Warning,
+		fmt.Sprintf("this role may not execute %s: what became of a branch can't be proven afterwards and is told as unverified%s", s.denied, s.unidentified()),
+		fmt.Sprintf("GRANT EXECUTE ON FUNCTION %s TO %s; as a superuser, in this database", s.denied, s.role))
 	find(s.oldestAge > forgotten, drivers.Warning,
 		fmt.Sprintf("a prepared transaction is %s old, and holds back VACUUM: %q", s.oldestAge.Round(time.Hour), s.oldest),
 		"settle it; it may be another program's")
 	slices.SortStableFunc(list, func(a, b drivers.Finding) int { return int(b.Severity) - int(a.Severity) })
 	return list
+}
+
+// unidentified is what else the missing privileges do.
+func (s settings) unidentified() string {
+	if !strings.Contains(s.denied, "pg_control_system") {
+		return ""
+	}
+	return ", and a name that points to another database than before is not noticed"
 }
 
 // Identify returns the server's system identifier, which initdb makes at random, and the database's OID. Both

@@ -29,6 +29,10 @@ func TestFindings(t *testing.T) {
 		{"nearly full", func(s *settings) { s.used = 80 }, drivers.Warning, "80 of 100 max_prepared_transactions are taken"},
 		{"others", func(s *settings) { s.others, s.othersOwner = 2, "app" }, drivers.Warning,
 			`2 prepared transactions of this database can't be finished by this role; one was prepared by "app"`},
+		{"no proof", func(s *settings) { s.denied, s.role = "pg_xact_status(xid8)", "app" }, drivers.Warning,
+			"this role may not execute pg_xact_status(xid8): what became of a branch can't be proven afterwards and is told as unverified"},
+		{"no identity", func(s *settings) { s.denied, s.role = "pg_control_system()", "app" }, drivers.Warning,
+			"this role may not execute pg_control_system(): what became of a branch can't be proven afterwards and is told as unverified, and a name that points to another database than before is not noticed"},
 		{"forgotten", func(s *settings) { s.oldest, s.oldestAge = "x", 49*time.Hour }, drivers.Warning,
 			`a prepared transaction is 49h0m0s old, and holds back VACUUM: "x"`},
 	} {

@@ -6,14 +6,18 @@ import (
 	"database/sql/driver"
 	"errors"
 	"slices"
+	"sync/atomic"
 
 	"github.com/xasql/xasql/drivers"
 )
 
-// Driver is the driver for PostgreSQL 13 and later. It has no state; all its methods may be called
-// concurrently. It is a [drivers.Driver], [drivers.Checker], [drivers.Classifier], [drivers.Identifier], [drivers.Prover] and
+// Driver is the driver for PostgreSQL 13 and later. All its methods may be called concurrently. It is a [drivers.Driver], [drivers.Checker], [drivers.Classifier], [drivers.Identifier], [drivers.Prover] and
 // [drivers.Blocker], and its branches are [drivers.ReadOnlyBranch] and [drivers.EvidentBranch].
-type Driver struct{}
+type Driver struct {
+	// doubtful: a role was met that may not execute what evidence needs, so that each branch asks whether it may, at the cost of a round trip. A
+	// statement that the server refuses would undo the branch.
+	doubtful atomic.Bool
+}
 
 // New returns the driver. It works over any database/sql driver whose errors tell their SQLSTATE and which sends a
 // statement without arguments as it is: pgx's stdlib and lib/pq do.
@@ -24,7 +28,7 @@ func New() *Driver { return &Driver{} }
 // It fails if conn is in a transaction that has run a query; the caller then discards conn. Isolation levels that
 // PostgreSQL lacks are [drivers.ErrNotSupported]; read uncommitted is read committed, and snapshot is repeatable
 // read, which give what the others promise. Without opts the session's own defaults hold.
-func (*Driver) Begin(ctx context.Context, conn *sql.Conn, xid drivers.XID, opts *sql.TxOptions) (drivers.Branch, error) {
+func (d *Driver) Begin(ctx context.Context, conn *sql.Conn, xid drivers.XID, opts *sql.TxOptions) (drivers.Branch, error) {
 	gid, err := gidOf(xid)
 	if err != nil {
 		return nil, err
@@ -36,7 +40,7 @@ func (*Driver) Begin(ctx context.Context, conn *sql.Conn, xid drivers.XID, opts 
 	if err := exec(ctx, conn, stepBegin, begin); err != nil {
 		return nil, err
 	}
-	return &branch{conn: conn, gid: gid}, nil
+	return &branch{driver: d, conn: conn, gid: gid}, nil
 }
 
 // Prepared lists the prepared transactions of the database that db is connected to, whoever prepared them.

@@ -129,7 +129,7 @@ func refusal(step step, code string) meaning {
 	m := meaning{is: []error{drivers.ErrRolledBack}}
 	switch {
 	case step == stepAsk && code == "42501":
-		m.text = "GRANT EXECUTE ON FUNCTION pg_control_system(), pg_current_wal_insert_lsn(), pg_walfile_name(pg_lsn) TO this role"
+		m.text = "this role may not execute a function that proves outcomes: later branches do without it, and xa-recover doctor tells what to GRANT"
 	case code == "25P01":
 		return endedBehind()
 	case code == "25P02":

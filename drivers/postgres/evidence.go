@@ -28,8 +28,14 @@ const clusterSQL = "(SELECT system_identifier::text FROM pg_catalog.pg_control_s
 // startSQL tells one run of a server from another, and from every other server.
 const startSQL = "(pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint::text"
 
-// historySQL is the evidence up to the slash. The functions in it are everybody's to execute, unless somebody has revoked that.
+// historySQL is the evidence up to the slash. The functions in it are everybody's to execute, unless somebody has revoked that: see deniedSQL.
 const historySQL = "CASE WHEN " + tellsSQL + " THEN " + clusterSQL + " || '.' || pg_catalog.ltrim(" + timelineSQL + ", '0') ELSE '@' || " + startSQL + " END"
+
+// deniedSQL lists the functions of evidence that this role may not execute, "" where it may execute them all. It is an error to name one
+// of those in a statement, even where it would not be called.
+const deniedSQL = `(SELECT COALESCE(pg_catalog.string_agg(f, ', '), '') FROM pg_catalog.unnest(ARRAY['pg_control_system()', 'pg_current_wal_insert_lsn()',
+	'pg_walfile_name(pg_lsn)', 'pg_postmaster_start_time()', 'pg_is_in_recovery()', 'pg_xact_status(xid8)']) f
+	WHERE NOT pg_catalog.has_function_privilege('pg_catalog.' || f, 'EXECUTE'))`
 
 // evidence names a transaction.
 type evidence struct {
@@ -96,6 +102,8 @@ func outcome(ctx context.Context, db asker, text string) (committed, proven bool
 		// A primary of this cluster, of this timeline or a later one, has not come so far: it is a replica that lacked the PREPARE, or an older
 		// copy, and the branch is lost.
 		return false, true, nil
+	case sqlState(err) == "42501": // somebody has revoked what is everybody's: Check tells
+		return false, false, nil
 	case err != nil:
 		return false, false, err
 	}
@@ -104,7 +112,7 @@ func outcome(ctx context.Context, db asker, text string) (committed, proven bool
 
 // Outcome tells from the evidence what has become of a branch. It is proven for as long as the server knows the fate of the transaction's ID
 // (pg_xact_status), which is some hundred million transactions at least with the default settings, and in the timeline in which the branch
-// was prepared: after a failover nothing is, unless the server that took over has not even come to that ID, so that the branch is surely lost. A standby proves
+// was prepared, and to a role that may execute the functions that tell it (see [Driver.Check]): after a failover nothing is, unless the server that took over has not even come to that ID, so that the branch is surely lost. A standby proves
 // nothing.
 //
 // committed means that the commit is on the disk of the server that answers.

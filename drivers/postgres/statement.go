@@ -85,7 +85,12 @@ const markSQL = "SELECT COALESCE(pg_catalog.current_setting('xasql.branch', true
 // ID pay for the look into pg_locks.
 const askSQL = `SELECT COALESCE(pg_catalog.current_setting('xasql.branch', true), ''),
 	CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NULL THEN ''
-		ELSE ` + historySQL + ` || '/' || pg_catalog.pg_current_xact_id_if_assigned()::text END,
+		ELSE ` + historySQL + ` || '/' || pg_catalog.pg_current_xact_id_if_assigned()::text END,` + readOnlySQL
+
+// askBlindSQL is askSQL without evidence, for a role that may not have it.
+const askBlindSQL = "SELECT COALESCE(pg_catalog.current_setting('xasql.branch', true), ''), ''," + readOnlySQL
+
+const readOnlySQL = `
 	CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL THEN false
 		WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN false
 		ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_locks
