@@ -9,7 +9,11 @@
 //
 //	GRANT XA_RECOVER_ADMIN ON *.* TO 'app'@'%'
 //
-// MariaDB needs no grant. No setting of the pool is required; parseTime, interpolateParams, multiStatements and the
+// On MariaDB it should have PROCESS, for the sake of recovery: see Handing over.
+//
+//	GRANT PROCESS ON *.* TO 'app'@'%'
+//
+// No setting of the pool is required; parseTime, interpolateParams, multiStatements and the
 // character set change nothing here.
 //
 // A transaction of one branch costs four round trips on MySQL, of several branches five; MariaDB's
@@ -64,10 +68,12 @@
 // sql_log_bin=0; the server's own --binlog-do-db and --binlog-ignore-db only the Checker can see. MariaDB keeps such branches.
 //
 // Handing over. MariaDB lets others finish a branch while the session that prepared it is ending, a moment before InnoDB has it: it answers OK, forgets the XID,
-// and leaves the change and its locks as they are until the server starts again (10.11 and 11.8). So CommitPrepared and RollbackPrepared
-// answer ErrHeld while any session that they can see is being killed or is ending, and take half a second; Prepared takes it instead where it lists a
-// branch that is free. Without PROCESS a user sees its own sessions alone: recover as the user that the
-// application has, or grant it PROCESS. An application that calls RELEASE_ALL_LOCKS gives this up, too.
+// and leaves the change and its locks as they are until the server starts again (10.11 and 11.8). InnoDB shows by its transaction when it has it, to users with
+// PROCESS: for those, CommitPrepared, RollbackPrepared and Prepared look there, at most half a second long. They answer ErrHeld, or mark the
+// branches as held, while a session that has left the process list still has a transaction, or one is being killed. A user without PROCESS sees
+// its own sessions alone: then they look for those, and take half a second, which is long, and proves nothing. The same
+// goes where another program reads information_schema.innodb_trx ten times a second or more, or the server has 8000 transactions: it does not answer
+// anew then, or not in full. So grant PROCESS to the user that recovers. An application that calls RELEASE_ALL_LOCKS gives this up, too.
 //
 // A branch that is gone. Neither server can prove what became of a branch that it does not know any more: ErrUnknownXID, which a coordinator must take for
 // a possible loss, never for a success.

@@ -117,7 +117,22 @@ func finish(ctx context.Context, db *sql.DB, xid drivers.XID, verb string) error
 	if !listed {
 		return fmt.Errorf("%w: XA RECOVER does not list it", drivers.ErrUnknownXID)
 	}
-	return confirm(ctx, conn, xid, finishOn(ctx, conn, guarded(verb, xid, handover)))
+	// In this order: only a session that has given up its lock has begun to hand over, if it has anything to.
+	session, err := holder(ctx, conn, xid)
+	if err != nil {
+		return err
+	}
+	if session != 0 {
+		return fmt.Errorf("%w: by session %d", drivers.ErrHeld, session)
+	}
+	over, err := handedOver(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if !over {
+		return fmt.Errorf("%w: a session on the server is ending, which may be its own", drivers.ErrHeld)
+	}
+	return confirm(ctx, conn, xid, finishOn(ctx, conn, guarded(verb, xid)))
 }
 
 var _ drivers.Finisher = engine{}
@@ -134,7 +149,7 @@ func (engine) FinishListed(ctx context.Context, conn *sql.Conn, xid drivers.XID,
 		verb, what = "XA COMMIT ", "commit"
 	}
 	if err == nil {
-		err = finishOn(ctx, conn, guarded(verb, xid, 0)) // Prepared has waited
+		err = finishOn(ctx, conn, guarded(verb, xid)) // Prepared has waited
 	}
 	if err != nil && (commit || !errors.Is(err, drivers.ErrRolledBack)) {
 		return fmt.Errorf("mysql: %s prepared %s: %w", what, xid, err)

@@ -20,6 +20,7 @@ type server struct {
 	unlogged  int64
 	lock      any                // GET_LOCK's answer; -1: not asked for one
 	recover   []drivers.XID      // what XA RECOVER lists
+	snapshots []snapshot         // what InnoDB shows, in turn; the last one for ever; none: that this user lacks PROCESS
 	answers   map[string][]error // by the statement's first words, in turn
 	sent      []string
 }
@@ -47,7 +48,7 @@ func (s *server) on(statement string, answers ...error) *server {
 // plain rewrites a statement as the tests spell it: the XID is "X", the lock is "L", and what is guarded stands without its guard.
 func plain(statement string) string {
 	for _, verb := range []string{"XA COMMIT ", "XA ROLLBACK "} {
-		if statement == guarded(verb, xid, 0) || statement == guarded(verb, xid, handover) {
+		if statement == guarded(verb, xid) {
 			statement = verb + literal(xid)
 		}
 	}
@@ -134,10 +135,45 @@ func (c *scriptConn) QueryContext(_ context.Context, query string, args []driver
 			rows.left = append(rows.left, []driver.Value{int64(x.FormatID), int64(len(x.GTRID)), int64(len(x.BQual)), []byte(x.GTRID + x.BQual)})
 		}
 		return &rows, nil
+	case query == "SHOW FULL PROCESSLIST":
+		return &scriptRows{}, nil
+	case strings.HasPrefix(query, "SELECT CONCAT("):
+		return &scriptRows{[][]driver.Value{{"0"}}}, nil
+	case strings.HasPrefix(query, "SELECT IS_USED_LOCK"):
+		return &scriptRows{[][]driver.Value{{nil}}}, nil
+	case strings.HasPrefix(query, "SELECT 0 /*M!100502"):
+		return &scriptRows{[][]driver.Value{{c.flavour == mariaDB, false}}}, nil
+	case strings.HasPrefix(query, "SELECT t.trx_mysql_thread_id"):
+		return c.snapshot()
 	case strings.HasPrefix(query, "SELECT 0 /*M!"):
 		return &scriptRows{[][]driver.Value{{c.flavour == mariaDB}}}, nil
 	}
 	return nil, fmt.Errorf("no answer to %q", query)
+}
+
+// snapshot is what InnoDB shows.
+type snapshot struct {
+	stale   bool
+	leaving []int64 // the sessions that are at their end and have a transaction
+	more    int     // transactions
+}
+
+func (s *server) snapshot() (driver.Rows, error) {
+	if len(s.snapshots) == 0 {
+		return nil, serverError(errAccessDenied)
+	}
+	now := s.snapshots[0]
+	if len(s.snapshots) > 1 {
+		s.snapshots = s.snapshots[1:]
+	}
+	rows := &scriptRows{[][]driver.Value{{int64(1), false, !now.stale}}}
+	for _, id := range now.leaving {
+		rows.left = append(rows.left, []driver.Value{id, true, false})
+	}
+	for range now.more {
+		rows.left = append(rows.left, []driver.Value{int64(0), false, false})
+	}
+	return rows, nil
 }
 
 type scriptRows struct{ left [][]driver.Value }
