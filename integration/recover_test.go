@@ -2,43 +2,11 @@ package integration
 
 import (
 	"net/url"
-	"syscall"
 	"testing"
 
 	"github.com/xasql/xasql/integration/engines"
 	"github.com/xasql/xasql/integration/ledger"
 )
-
-// An operator, or a cron job, that runs xa-recover while the application works does no harm: it says that
-// something may be in doubt, and leaves it to the application.
-func TestRecoverBesideALivingApplicationTouchesNothing(t *testing.T) {
-	es := []engines.Engine{named(t, "postgres:17"), named(t, "mariadb:11.8")}
-	engines.Start(es...)
-	b := newBank(t, append(es, sqlite)...)
-	p := b.start(t, "-workers", "4", "-jitter", "50ms")
-	b.awaitTold(t, ledger.Committed)
-	inHand := false
-	for range 10 {
-		switch recovery := b.startRecover(t, "resolve"); recovery.wait(t) {
-		case 0:
-		case 3:
-			inHand = true
-		default:
-			t.Fatalf("xa-recover resolve beside a living application:\n%s", recovery.stderr.String())
-		}
-	}
-	if !inHand {
-		t.Error("nothing was proved: xa-recover never saw a branch of the living application")
-	}
-	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	p.want(t, 0)
-	_, told := b.check(t)
-	if n := counted(t, told)[ledger.RolledBack]; n > 4 {
-		t.Errorf("%d transfers were rolled back: more than SIGTERM can have interrupted", n)
-	}
-}
 
 // An application needs no administrator's rights, nor does recovery, as README and doctor tell: on MySQL the grant of
 // XA_RECOVER_ADMIN, elsewhere nothing.
