@@ -1,5 +1,6 @@
-// Package simulation is a test: it runs manager, recovery and log over databases and a decision log in memory, places faults at
-// every call that they make, and checks after each run what was promised. It has no code of its own outside of its tests.
+// Package simulation is a test: it runs manager, recovery and log over databases in memory and a decision log, places faults at
+// every call that they make, and checks after each run what was promised. The log is one in memory, or, in the shapes named disk, package filelog's over a
+// disk in memory that loses what was not synced. It has no code of its own outside of its tests.
 //
 //	go test ./internal/simulation                            # what CI runs; -v prints the counts
 //	go test ./internal/simulation -timeout 0 -full           # all placements of two events, for all shapes: hours
@@ -25,7 +26,7 @@
 // where it returned ErrRolledBack); ErrHeuristic, by Commit or in a recovery's report, only where the schedule has a person finish a branch;
 // nothing is prepared, no decision unsettled, none was settled while a database still held a branch of it; living processes got there by themselves, and a database that
 // failed kept none from starting; no goroutine, no pinned or pooled connection is left over that should not be; no
-// statement ran twice. The checker is tested with made-up histories.
+// statement ran twice; a log in files can always be opened again. The checker is tested with made-up histories.
 //
 // # Limits
 //
@@ -37,5 +38,6 @@
 // # Mutants
 //
 // mutants holds deliberate breaks of the rules P1 to P14, each a patch with a header; scripts/mutants.sh applies them one at
-// a time to a copy of the tree, and fails if one is not caught.
+// a time to a copy of the tree, and fails if one is not caught. Its header names the test that must: this package's, or another's where the rule keeps a
+// promise that no outcome shows, as that recovery leaves alone what is live, whose abort the log would settle the same way for all.
 package simulation

@@ -9,8 +9,8 @@ import (
 // point is one call that a process makes: the n-th, from 1, of this operation on this database or the log, for this actor.
 type point struct {
 	process string // p1 is the coordinator; p2 and so on recover after it
-	actor   string // t1, t2: a transaction; bg: opening and recovery; end: closing
-	place   string // A, B, C: a database; log
+	actor   string // t1, t2: a transaction; bg: opening and recovery; end: closing; log: the log, whoever asks it
+	place   string // A, B, C: a database; log; disk: the log's
 	op      string // e.g. prepare; recovery's are of a transaction, e.g. commit-prepared(t1)
 	n       int
 }
@@ -61,6 +61,10 @@ const (
 	latchNotRecorded event = "latch-not-recorded"
 	latchLostBefore  event = "latch-lost-before" // unknown, not recorded
 	latchLostAfter   event = "latch-lost-after"  // unknown, recorded
+
+	// Of an operation on the disk of a log in files; with it a crash is the machine's, and what was not synced is gone.
+	killAfter event = "kill-after" // the operation acts, and is the last thing that the process does; what it wrote stays
+	torn      event = "torn"       // a write leaves half of its bytes, and an error
 
 	// Of a shared log. The process stands still before the call.
 	pauseShort event = "pause"      // for less than its lease
@@ -132,11 +136,20 @@ func (p point) verb() string {
 func (s shape) events(p point) []event {
 	verb, acts := p.verb(), contains(effectOps, p.verb())
 	out := []event{crashBefore}
+	if p.place == "disk" {
+		if out = append(out, crashAfter, killAfter, refused, failedAfter); verb == "write" {
+			out = append(out, torn)
+		}
+		return out
+	}
 	if acts {
 		out = append(out, crashAfter)
 	}
 	if s.shared {
 		out = append(out, pauseShort, pauseLong)
+	}
+	if p.place == "log" && s.disk {
+		return out // the rest happens at the disk
 	}
 	if p.place == "log" {
 		return append(out, s.logEvents(verb, acts)...)

@@ -10,8 +10,12 @@ import (
 	"github.com/xasql/xasql/txlog/logtest"
 )
 
-// openLog opens the world's log for the process: one memory that is opened again, or one more opening of a shared one.
+// openLog opens the world's log for the process: one memory that is opened again, one more opening of a shared one, or the files on its disk; nil where
+// they could not be opened.
 func (p *process) openLog() txlog.Log {
+	if p.w.disk != nil {
+		return p.openFiles()
+	}
 	if p.w.shared == nil {
 		p.w.memory.Reopen()
 		p.w.latched = false // nobody else runs
@@ -24,22 +28,27 @@ func (p *process) openLog() txlog.Log {
 
 // gatedLog is a process's log behind its gate.
 type gatedLog struct {
-	p      *process
-	memory *logtest.Memory
+	p    *process
+	real realLog
+}
+
+type realLog interface {
+	txlog.Log
+	txlog.Registrar
 }
 
 func (l gatedLog) call(ctx context.Context, op string, act func() error) error {
 	return l.p.call(ctx, len(l.p.w.dbs), op, nil, act)
 }
 
-func (l gatedLog) ID() string { return l.memory.ID() }
+func (l gatedLog) ID() string { return l.real.ID() }
 
 // Decide fails in the ways of rules L3, L8 and L9.
 func (l gatedLog) Decide(ctx context.Context, d txlog.Decision) (o txlog.Outcome, err error) {
 	acted := false
 	err = l.call(ctx, l.p.w.of("decide", d.ID), func() (err error) {
 		acted = true
-		o, err = l.memory.Decide(ctx, d)
+		o, err = l.real.Decide(ctx, d)
 		return err
 	})
 	switch {
@@ -53,7 +62,7 @@ func (l gatedLog) Decide(ctx context.Context, d txlog.Decision) (o txlog.Outcome
 
 func (l gatedLog) Lookup(ctx context.Context, id string) (o txlog.Outcome, err error) {
 	err = l.call(ctx, l.p.w.of("lookup", id), func() (err error) {
-		o, err = l.memory.Lookup(ctx, id)
+		o, err = l.real.Lookup(ctx, id)
 		return err
 	})
 	return o, err
@@ -62,7 +71,7 @@ func (l gatedLog) Lookup(ctx context.Context, id string) (o txlog.Outcome, err e
 func (l gatedLog) Settle(ctx context.Context, id string) error {
 	return l.call(ctx, l.p.w.of("settle", id), func() error {
 		l.p.w.forgets(id)
-		return l.memory.Settle(ctx, id)
+		return l.real.Settle(ctx, id)
 	})
 }
 
@@ -70,7 +79,7 @@ func (l gatedLog) Unsettled(ctx context.Context) iter.Seq2[txlog.Decision, error
 	return func(yield func(txlog.Decision, error) bool) {
 		var all []txlog.Decision
 		err := l.call(ctx, "unsettled", func() error {
-			for d, err := range l.memory.Unsettled(ctx) {
+			for d, err := range l.real.Unsettled(ctx) {
 				if err != nil {
 					return err
 				}
@@ -93,12 +102,12 @@ func (l gatedLog) Unsettled(ctx context.Context) iter.Seq2[txlog.Decision, error
 func (l gatedLog) Close() error { return nil }
 
 func (l gatedLog) Register(ctx context.Context, resource, identity string) error {
-	return l.call(ctx, "register("+resource+")", func() error { return l.memory.Register(ctx, resource, identity) })
+	return l.call(ctx, "register("+resource+")", func() error { return l.real.Register(ctx, resource, identity) })
 }
 
 func (l gatedLog) Registered(ctx context.Context, resource string) (identity string, err error) {
 	err = l.call(ctx, "registered("+resource+")", func() (err error) {
-		identity, err = l.memory.Registered(ctx, resource)
+		identity, err = l.real.Registered(ctx, resource)
 		return err
 	})
 	return identity, err

@@ -12,7 +12,9 @@ import (
 
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/internal/memdb"
+	"github.com/xasql/xasql/internal/memdisk"
 	"github.com/xasql/xasql/txlog"
+	"github.com/xasql/xasql/txlog/filelog"
 	"github.com/xasql/xasql/txlog/logtest"
 )
 
@@ -27,6 +29,7 @@ const (
 	longPause  = 45 * time.Second        // longer than a lease
 	lease      = 10*time.Second + tick/2 // of a shared log
 	patience   = 10 * time.Minute        // in which living processes must have settled everything
+	latchedFor = 150 * time.Second       // how long a process goes on whose log is latched
 )
 
 // actors are on whose behalf a process makes calls.
@@ -35,6 +38,7 @@ var actors = []string{"bg", "t1", "t2", "end"}
 var (
 	errDead    = errors.New("simulation: the process has crashed")
 	errRefused = errors.New("simulation: refused")
+	errDisk    = errors.New("simulation: the disk failed")
 	errLost    = fmt.Errorf("simulation: %w", driver.ErrBadConn)
 )
 
@@ -58,8 +62,9 @@ type process struct {
 	w         *world
 	name      string
 	index     int
-	dbs       []*database // what its pools lead to
-	log       txlog.Log
+	dbs       []*database  // what its pools lead to
+	log       txlog.Log    // nil: it could not be opened
+	files     *filelog.Log // log without its gate, where it is one in files
 	resources []drivers.Resource
 	lease     func() (resume func()) // stops the renewal of its lease; nil where its log is not shared
 
@@ -92,6 +97,9 @@ func (w *world) process(name string) *process {
 
 // exit closes what the process has opened, and checks that all connections had been given back.
 func (p *process) exit() {
+	if p.files != nil {
+		p.files.Close()
+	}
 	for _, r := range p.resources {
 		if n := r.DB.Stats().InUse; n != 0 {
 			p.w.violate("lost connection: %s holds %d of %s after its end", p.name, n, r.Name)
@@ -114,8 +122,13 @@ func (p *process) isDead() bool {
 
 func (p *process) alive() bool { return !p.isDead() }
 
-// crash ends the process. noticed: the databases see its connections end.
+// crash ends the process, and the machine if it has the log's disk. noticed: the databases see its connections end.
 func (p *process) crash(noticed bool) {
+	p.end(noticed, func(d *memdisk.Disk) *memdisk.Disk { return d.Crash(nil) })
+}
+
+// end ends the process; left is what it leaves of the log's disk.
+func (p *process) end(noticed bool, left func(*memdisk.Disk) *memdisk.Disk) {
 	p.mu.Lock()
 	if p.dead {
 		p.mu.Unlock()
@@ -124,6 +137,9 @@ func (p *process) crash(noticed bool) {
 	p.dead = true
 	close(p.died)
 	conns := p.conns
+	if p.w.disk != nil {
+		p.w.disk = left(p.w.disk)
+	}
 	p.mu.Unlock()
 	if !noticed {
 		for _, db := range p.dbs {

@@ -18,6 +18,7 @@ type shape struct {
 	reverse  bool          // among calls at once the last database's come first
 	hand     bool          // a person finishes branches
 	swapped  bool          // the process after a crash is given another database by the first one's name
+	disk     bool          // the log is one in files, on a disk in memory
 	shared   bool          // the log is shared with two more living processes, which recover all the time
 }
 
@@ -56,6 +57,15 @@ func shapes() []shape {
 					out = append(out, s.with("-reverse", func(s *shape) { s.reverse = true }))
 				}
 			}
+		}
+	}
+	for _, styles := range []struct {
+		name string
+		of   []memdb.Style
+	}{{"plain", slices.Repeat([]memdb.Style{plain}, 3)}, {"mixed", mixed}} {
+		for _, n := range [][2]int{{2, 1}, {2, 2}, {3, 2}} {
+			s := shape{name: fmt.Sprintf("%s-%db%dt-disk", styles.name, n[0], n[1]), styles: styles.of[:n[0]], txs: n[1], disk: true}
+			out = append(out, s, s.with("-resolver", func(s *shape) { s.resolver = true }))
 		}
 	}
 	e := shape{name: "evident-2b1t", styles: []memdb.Style{evident, evident}, txs: 1}

@@ -42,6 +42,11 @@ func TestTwoEvents(t *testing.T) {
 		"bound-2b1t-resolver": every,
 		"proof-2b1t":          every,
 		"mixed-2b1t":          every,
+		// The disk fails, and then the machine stops.
+		"plain-2b2t-disk": func(e placed, second bool) bool {
+			stops := slices.Contains([]event{crashBefore, crashAfter, killAfter}, e.event)
+			return stops && second || !stops && !second && e.place == "disk"
+		},
 		// The coordinator stands still at any step of its transaction, and at any step of the two recoveries one of all three stands still or crashes.
 		"mixed-2b1t-shared": func(e placed, second bool) bool {
 			halts := slices.Contains([]event{pauseShort, pauseLong, crashBefore, crashAfter}, e.event)

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/xasql/xasql/drivers"
+	"github.com/xasql/xasql/internal/memdisk"
 	"github.com/xasql/xasql/recovery"
 	"github.com/xasql/xasql/txlog"
+	"github.com/xasql/xasql/txlog/filelog"
 	"github.com/xasql/xasql/txlog/logtest"
 	"github.com/xasql/xasql/xa"
 )
@@ -22,7 +24,8 @@ import (
 type world struct {
 	shape     shape
 	dbs       []*database
-	memory    *logtest.Memory
+	memory    *logtest.Memory       // nil: the log is in files
+	disk      *memdisk.Disk         // theirs; else nil
 	shared    *logtest.SharedMemory // nil: the log is not shared
 	decoy     *database             // another one; nil: there is none
 	processes []*process
@@ -63,11 +66,15 @@ func newWorld(s schedule) *world {
 // run runs a schedule. It is called in a bubble of its own.
 func run(s schedule) result {
 	w := newWorld(s)
-	if s.shape.shared {
+	switch {
+	case s.shape.disk:
+		w.disk = memdisk.New()
+		w.runAlone()
+	case s.shape.shared:
 		w.shared = logtest.NewSharedMemory(lease)
 		w.memory = w.shared.Memory
 		w.runShared()
-	} else {
+	default:
 		w.memory = logtest.NewMemory()
 		w.runAlone()
 	}
@@ -136,7 +143,11 @@ func (p *process) open() *xa.Manager {
 		cfg.Timeout, cfg.CompletionTimeout, cfg.RecoveryTimeout, cfg.RecoveryInterval = 4*longPause+time.Second, 2*longPause, 2*longPause-time.Second, 20*time.Second
 	}
 	p.wait("bg", len(p.dbs))
-	m, err := xa.Open(as("bg"), cfg)
+	var m *xa.Manager
+	err := error(errRefused)
+	if p.log != nil {
+		m, err = xa.Open(as("bg"), cfg)
+	}
 	if err != nil {
 		if p.alive() && !p.w.logDisturbed() {
 			p.w.violate("blocked: %s does not start: %v", p.name, err)
@@ -148,6 +159,9 @@ func (p *process) open() *xa.Manager {
 
 // resolve recovers, less and less often, until there is nothing more to do, or the process has crashed.
 func (p *process) resolve(done func() bool) {
+	if p.log == nil {
+		return
+	}
 	r := recovery.Resolver{Log: p.log, Resources: p.resources, HeldWait: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}
 	p.wait("bg", len(p.dbs))
 	began := time.Now()
@@ -274,10 +288,11 @@ func (w *world) transaction(p *process, m *xa.Manager, name string) {
 func (w *world) settled(ps ...*process) {
 	began := time.Now()
 	for pause := time.Millisecond; !w.quiet() && slices.ContainsFunc(ps, (*process).alive); pause = min(2*pause, 10*time.Second) {
+		if w.isLatched() && time.Since(began) > latchedFor {
+			return
+		}
 		if time.Since(began) > patience {
-			if !w.isLatched() {
-				w.violate("blocked: a process lives, and does not settle everything: %s", w.left())
-			}
+			w.violate("blocked: a process lives, and does not settle everything: %s", w.left())
 			return
 		}
 		time.Sleep(pause)
@@ -287,7 +302,7 @@ func (w *world) settled(ps ...*process) {
 // forgets checks, when a decision to commit is about to be settled, that no database holds anything more of it (rule P6): a log may
 // drop it from now on.
 func (w *world) forgets(id string) {
-	if o, err := w.memory.Lookup(context.Background(), id); err != nil || o != txlog.Committed {
+	if o, err := w.log().Lookup(context.Background(), id); err != nil || o != txlog.Committed {
 		return
 	}
 	for i, db := range w.dbs {
@@ -309,7 +324,7 @@ func (w *world) left() string {
 			left += fmt.Sprintf("%s holds %v; ", w.place(i), xids)
 		}
 	}
-	for d, err := range w.memory.Unsettled(context.Background()) {
+	for d, err := range w.log().Unsettled(context.Background()) {
 		left += fmt.Sprintf("unsettled %v %v; ", d, err)
 	}
 	return left
@@ -325,12 +340,12 @@ func (w *world) finish() {
 		db.Crash()
 	}
 	p := w.process("last")
-	report, err := (&recovery.Resolver{Log: w.memory, Resources: p.bare(), Logger: slog.New(slog.DiscardHandler)}).Resolve(as("bg"))
+	report, err := (&recovery.Resolver{Log: w.log(), Resources: p.bare(), Logger: slog.New(slog.DiscardHandler)}).Resolve(as("bg"))
 	if err != nil || !report.Clean() || len(report.Decisions) > 0 || len(report.Branches(func(recovery.Branch) bool { return true })) > 0 {
 		w.violate("in doubt: the last recovery still found %+v, %v", report, err)
 	}
 	p.exit()
-	for d := range w.memory.Unsettled(context.Background()) {
+	for d := range w.log().Unsettled(context.Background()) {
 		w.violate("unsettled: %v", d)
 	}
 	if w.decoy != nil {
@@ -393,7 +408,7 @@ func (w *world) reach(p *point, brief bool) event {
 func (w *world) logDisturbed() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.ContainsFunc(w.reached, func(p point) bool { return p.place == "log" && w.events[p] != "" })
+	return slices.ContainsFunc(w.reached, func(p point) bool { return (p.place == "log" || p.place == "disk") && w.events[p] != "" })
 }
 
 func (w *world) latch(f logtest.DecideFault) {
@@ -404,6 +419,10 @@ func (w *world) latch(f logtest.DecideFault) {
 }
 
 func (w *world) isLatched() bool {
+	if w.disk != nil {
+		l, ok := w.log().(*filelog.Log)
+		return ok && l.Info().Latched != nil
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.latched

@@ -43,7 +43,7 @@ func (o *Options) withDefaults(dir string) (Options, error) {
 		opts.Retention = 24 * time.Hour
 	}
 	if opts.extent == 0 {
-		opts.extent = 256 << 10
+		opts.extent = min(256<<10, opts.SegmentSize) // no segment grows beyond its size by more than a batch
 	}
 	if opts.fs == nil {
 		opts.fs = osDir(dir)
