@@ -16,20 +16,36 @@ func (p *pass) log(ctx context.Context, report Report) {
 		if res.Err != nil {
 			log.LogAttrs(ctx, slog.LevelWarn, "recovery could not ask a resource", slog.String(keyResource, res.Name), slog.Any(keyError, res.Err))
 		}
+		if res.Was != "" && res.Withheld == "" && report.Acted {
+			log.LogAttrs(ctx, slog.LevelWarn, "a resource is another database than before, and no decision hung on that", slog.String(keyResource, res.Name),
+				slog.String(keyIdentity, res.Identity), slog.String(keyWas, res.Was))
+		}
 		if res.Withheld != "" {
 			log.LogAttrs(ctx, slog.LevelWarn, "a resource settles no decision", slog.String(keyResource, res.Name), slog.String(keyReason, res.Withheld))
 		}
 		logBranches(ctx, log, res)
 	}
+	logUnverified(ctx, log, report)
+}
+
+// logUnverified tells which databases hold no branch of a decision, and can't prove that they have committed it.
+func logUnverified(ctx context.Context, log *slog.Logger, report Report) {
+	n := 0
 	for _, d := range report.Decisions {
-		if len(d.Unverified) > 0 && report.Acted {
-			log.LogAttrs(ctx, slog.LevelDebug, "decision settled, some branches unverified", slog.String(keyID, d.ID),
+		if len(d.Unverified) == 0 || !d.Settled || !report.Acted {
+			continue
+		}
+		if n++; n <= alike {
+			log.LogAttrs(ctx, slog.LevelWarn, "decision settled, some branches unverified", slog.String(keyID, d.ID),
 				slog.String(keyResource, strings.Join(d.Unverified, ",")))
 		}
 	}
+	if n > alike {
+		log.LogAttrs(ctx, slog.LevelWarn, "more decisions settled, some branches unverified", slog.Int(keyCount, n-alike))
+	}
 }
 
-// alike is how many branches that are left for the same reason get a line each. They may be thousands, and are told again by every run.
+// alike is how many branches that are left for the same reason, or decisions, get a line each. They may be thousands, and are told again by every run.
 const alike = 10
 
 func logBranches(ctx context.Context, log *slog.Logger, res Resource) {
@@ -79,4 +95,6 @@ const (
 	keyReason   = "reason"
 	keyError    = "err"
 	keyCount    = "count"
+	keyIdentity = "identity"
+	keyWas      = "was"
 )

@@ -1,6 +1,8 @@
 package recovery
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/xasql/xasql/drivers"
@@ -24,6 +26,14 @@ type Resource struct {
 	Name string
 	// Err tells why the database could not be asked; its branches are then unknown.
 	Err error
+	// Identity is the database's own (see [drivers.Identifier]), "" where it tells none.
+	Identity string
+	// Was is the identity of the database that the log knew under the name until now, where that was another one. Unless Withheld tells why
+	// not, Resolve has noted the new one.
+	Was string
+	// SameAs is the name of another resource, an earlier one, that is the same database or, of MySQL, on the same server; "" where none is. No outcome
+	// hangs on it: one name would do.
+	SameAs string
 	// Withheld tells why the database's silence settles no decision (rule P14), "" where it does.
 	Withheld string
 	// Branches are all prepared branches that the database listed, strangers included.
@@ -140,6 +150,39 @@ func (r Report) Unreached() []string {
 		}
 	}
 	return names
+}
+
+// then is what two passes, one after the other, saw and did.
+func (r Report) then(next Report) Report {
+	if len(next.Resources) == 0 {
+		return r // it got no further than the log
+	}
+	for i := range next.Resources {
+		earlier, res := r.Resources[i], &next.Resources[i]
+		res.Was = cmp.Or(res.Was, earlier.Was)
+		listed := map[drivers.XID]bool{}
+		for _, b := range res.Branches {
+			listed[b.XID] = true
+		}
+		for _, b := range earlier.Branches {
+			gone := b.Action != Foreign && (!b.InDoubt() || b.Action == Heuristic)
+			if !listed[b.XID] && (gone || res.Err != nil) {
+				res.Branches = append(res.Branches, b)
+			}
+		}
+	}
+	for _, d := range r.Decisions {
+		if d.Settled {
+			next.Decisions = append(next.Decisions, d)
+		}
+	}
+	for _, n := range r.Notes {
+		if next.NoNotes && !slices.Contains(next.Notes, n) {
+			next.Notes = append(next.Notes, n)
+		}
+	}
+	slices.SortStableFunc(next.Decisions, func(a, b Decision) int { return a.At.Compare(b.At) })
+	return next
 }
 
 // Clean tells that nothing of this log is, or may be, in doubt: every database answered, none holds a

@@ -2,10 +2,8 @@ package recovery
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -69,18 +67,39 @@ func (r *Resolver) Resolve(ctx context.Context) (Report, error) {
 	return r.run(ctx, true)
 }
 
+// mostPasses limits how often Resolve looks again for what was decided while it was at work.
+const mostPasses = 3
+
+// run makes a pass, and another one where branches turned up whose decision was written meanwhile: their transaction may have prepared others
+// in databases that had been listed by then.
 func (r *Resolver) run(ctx context.Context, act bool) (Report, error) {
+	report, late, err := r.once(ctx, act, Report{})
+	for passes := 1; len(late) > 0 && err == nil && passes < mostPasses; passes++ {
+		var next Report
+		next, late, err = r.once(ctx, act, report)
+		report = report.then(next)
+	}
+	for _, d := range late {
+		report.Decisions = append(report.Decisions, Decision{Decision: d, Reason: "it was written while this run was at work: the next run settles it"})
+	}
+	return report, err
+}
+
+// once makes one pass, after another one or the first. late are the decisions that were not there when it began, and of which it has finished a branch.
+func (r *Resolver) once(ctx context.Context, act bool, earlier Report) (report Report, late []txlog.Decision, err error) {
 	p := r.pass(act)
+	p.earlier = earlier
 	leave, err := p.join(ctx)
 	if err != nil {
-		return p.empty(), err
+		return p.empty(), nil, err
 	}
 	defer leave()
 	defer p.claims.release()
 	if err := p.read(ctx); err != nil {
-		return p.empty(), err
+		return p.empty(), nil, err
 	}
-	return p.work(ctx)
+	report, err = p.work(ctx)
+	return report, p.late, err
 }
 
 func (r *Resolver) pass(act bool) *pass {
@@ -100,6 +119,7 @@ func (p *pass) work(ctx context.Context) (Report, error) {
 		report.Resources[i] = p.resource(ctx, w)
 	})
 	misplaced(report.Resources)
+	aliases(report.Resources)
 	err := p.settle(ctx, &report)
 	report.Notes, report.NoNotes = p.notes, p.noNotes
 	p.log(ctx, report)
@@ -116,6 +136,7 @@ type pass struct {
 	verdict txlog.Outcome // a person's, on that one
 	at      time.Time     // when it was given; zero: see now
 	claims  claims
+	earlier Report // of the same run, if any
 
 	live        []txlog.Decision // unsettled, but somebody works on them, or the pass is not about them
 	decidedHere map[string]bool  // the IDs of all unsettled decisions, as read at the start
@@ -124,6 +145,7 @@ type pass struct {
 	mu        sync.Mutex               // guards what follows while the resources are worked on
 	decisions []txlog.Decision         // unsettled and not live, as read at the start; then those that this pass wrote
 	known     map[string]txlog.Outcome // and what they say
+	late      []txlog.Decision         // not read at the start, and not this pass's own, although it has finished a branch by them
 	notes     []txlog.Note             // as read at the start, then those that this pass made
 	proofs    map[string]proof         // what the databases were asked, by transaction
 	silent    map[string]error         // databases that gave no answer in time when asked for what became of a branch: they are not waited for again
@@ -197,64 +219,6 @@ func (p *pass) logger() *slog.Logger {
 		return p.Logger
 	}
 	return slog.Default()
-}
-
-// identity compares the database with the one that the log knows under the resource's name (rule P14). It returns why nothing
-// may be forgotten because of what this database does not hold, or "".
-func (p *pass) identity(ctx context.Context, res drivers.Resource) (mismatch string, err error) {
-	now, err := Identify(ctx, res)
-	if err != nil || now == "" {
-		return "", err
-	}
-	reg, ok := p.Log.(txlog.Registrar)
-	if !ok {
-		return "", nil
-	}
-	known, err := reg.Registered(ctx, res.Name)
-	if err != nil {
-		return "", fmt.Errorf("read its identity from the log: %w", err)
-	}
-	if known == now {
-		return "", nil
-	}
-	named := 0
-	p.mu.Lock()
-	for _, d := range slices.Concat(p.decisions, p.live) {
-		// What is aborted may be forgotten whatever holds it: without a decision it is rolled back all the same.
-		if d.Outcome == txlog.Committed && slices.Contains(d.Resources, res.Name) {
-			named++
-		}
-	}
-	p.mu.Unlock()
-	_, shared := p.Log.(txlog.Shared) // others may be about to decide on it
-	if known != "" && (named > 0 || shared) && !slices.Contains(p.Rebind, res.Name) {
-		who := fmt.Sprintf("the one that %d unsettled decision(s) name", named)
-		if shared {
-			who = "the one that those who share this log mean by that name"
-		}
-		return fmt.Sprintf("%q is another database than %s (it was %q, it is %q): point the name back to it, or, if the database was moved or restored on purpose and has all that it had, run xa-recover resolve --rebind %s",
-			res.Name, who, known, now, res.Name), nil
-	}
-	if !p.act {
-		return "", nil
-	}
-	if err := reg.Register(ctx, res.Name, now); err != nil && !errors.Is(err, txlog.ErrReadOnly) {
-		return "", fmt.Errorf("note its identity in the log: %w", err)
-	}
-	return "", nil
-}
-
-// Identify returns the database's own identity, or "" where its driver or server can't tell one.
-func Identify(ctx context.Context, res drivers.Resource) (string, error) {
-	id, ok := res.Driver.(drivers.Identifier)
-	if !ok {
-		return "", nil
-	}
-	s, err := id.Identify(ctx, res.DB)
-	if errors.Is(err, drivers.ErrNotSupported) {
-		return "", nil
-	}
-	return s, err
 }
 
 func positive[T ~int | ~int64](v, zero T) T {

@@ -27,7 +27,7 @@ func (p *pass) resource(ctx context.Context, w *work) Resource {
 	if p.only != "" {
 		listed = slices.DeleteFunc(listed, func(pr drivers.Prepared) bool { return !isOurs(pr) || pr.XID.GTRID != p.only })
 	}
-	if out.Withheld, err = p.identity(ctx, w.Resource); err != nil {
+	if err = p.identity(ctx, w.Resource, &out); err != nil {
 		out.Withheld = fmt.Sprintf("%q can't tell which database it is: %v", w.Name, because(ctx, err))
 	}
 	refused := p.claims.take(ctx, p.ours(listed))
@@ -193,6 +193,17 @@ func (p *pass) finish(ctx context.Context, w *work, b *Branch) {
 	p.conclude(ctx, b)
 	if b.Err == nil {
 		w.moved()
+		p.finished(*b)
+	}
+}
+
+// finished takes note of a decision that is news.
+func (p *pass) finished(b Branch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, known := p.known[b.XID.GTRID]
+	if !known && p.only == "" && !slices.ContainsFunc(p.late, func(d txlog.Decision) bool { return d.ID == b.XID.GTRID }) {
+		p.late = append(p.late, txlog.Decision{ID: b.XID.GTRID, Outcome: b.Decision})
 	}
 }
 

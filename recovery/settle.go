@@ -13,7 +13,7 @@ import (
 
 // settle forgets the decisions of which no database holds anything more (rule P6), until the log gives no answer in time.
 func (p *pass) settle(ctx context.Context, report *Report) error {
-	answers := answered(report)
+	answers := answered(report, p.earlier)
 	var failed, silent error // the first failure; and that the log gave no answer in time, and is not waited for again
 	for _, d := range p.decisions {
 		out := Decision{Decision: d}
@@ -54,10 +54,10 @@ func (p *pass) settleOne(ctx context.Context, id string) error {
 type answers struct {
 	resources map[string]*Resource
 	inDoubt   map[string]string        // the ID of each transaction that has a branch in doubt, and a resource that holds one
-	committed map[drivers.XID]struct{} // branches that this pass has committed
+	committed map[drivers.XID]struct{} // branches that this run has committed
 }
 
-func answered(report *Report) answers {
+func answered(report *Report, earlier Report) answers {
 	a := answers{map[string]*Resource{}, map[string]string{}, map[drivers.XID]struct{}{}}
 	for i := range report.Resources {
 		r := &report.Resources[i]
@@ -69,6 +69,9 @@ func answered(report *Report) answers {
 				a.committed[b.XID] = struct{}{}
 			}
 		}
+	}
+	for _, b := range earlier.Branches(func(b Branch) bool { return b.Action == Committed }) {
+		a.committed[b.XID] = struct{}{}
 	}
 	return a
 }
@@ -82,7 +85,7 @@ func (a answers) unfinished(d txlog.Decision) string {
 		case r.Err != nil:
 			return fmt.Sprintf("%q could not be asked", name)
 		case r.Withheld != "":
-			return r.Withheld
+			return fmt.Sprintf("%q settles nothing for now", name)
 		}
 	}
 	if name, ok := a.inDoubt[d.ID]; ok {
@@ -91,7 +94,7 @@ func (a answers) unfinished(d txlog.Decision) string {
 	return ""
 }
 
-// uncommitted names the resources of a committed decision in which this pass committed no branch of it.
+// uncommitted names the resources of a committed decision in which this run committed no branch of it.
 func (a answers) uncommitted(d txlog.Decision) []string {
 	if d.Outcome != txlog.Committed {
 		return nil

@@ -158,6 +158,9 @@ func (m *Manager) Recover(ctx context.Context) (recovery.Report, error) {
 		Timeout:   m.cfg.RecoveryTimeout,
 		Logger:    m.cfg.Logger,
 	}
+	if m.stop == nil { // Open: nothing is live yet, and a name may mean another database than it did in the last process
+		r.Claim = nil
+	}
 	report, err := r.Resolve(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", cause, err)
@@ -280,6 +283,7 @@ const (
 	keyResource = "resource"
 	keyError    = "err"
 	keyHint     = "hint"
+	keySameAs   = "same_as"
 	keyID       = "id"
 	keyXID      = "xid"
 )

@@ -215,3 +215,23 @@ func TestOpenRefusesACopiedLog(t *testing.T) {
 		}
 	})
 }
+
+// P14: between two lives of an application a name may mean another database, where nothing hangs on the old one; not while it lives.
+func TestNameMayMeanAnotherDatabaseOnlyForTheNextManager(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		swapped := &w.cfg.Resources[1] // the manager looks at the same slice
+		other := memdb.New("other")
+		pool := other.Pool()
+		w.Cleanup(func() { pool.Close() })
+		*swapped = xa.Resource{Name: "stock", DB: pool, Driver: other.Driver()}
+		if report, err := m.Recover(w.Context()); err != nil || !strings.Contains(report.Resources[1].Withheld, "start the process anew") {
+			w.Errorf("%v: %+v", err, report.Resources)
+		}
+		m.Close()
+		m = w.open()
+		if report, err := m.Recover(w.Context()); err != nil || report.Resources[1].Withheld != "" {
+			w.Errorf("%v: %+v", err, report.Resources)
+		}
+	})
+}

@@ -56,7 +56,14 @@ func (m *Manager) admitAll(ctx context.Context) (recovery.Report, error) {
 	if err := errors.Join(errs...); err != nil {
 		return recovery.Report{}, err
 	}
-	return m.Recover(ctx)
+	report, err := m.Recover(ctx)
+	for _, r := range report.Resources {
+		if r.SameAs != "" {
+			m.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "two resources are one database, or on one MySQL server: one name would do, and one branch",
+				slog.String(keyResource, r.Name), slog.String(keySameAs, r.SameAs))
+		}
+	}
+	return report, err
 }
 
 // check asks the server whether it is fit for XA. err: it could not be asked.

@@ -50,3 +50,43 @@ func TestSlipsAreAnsweredWithWhatWasMeant(t *testing.T) {
 	w.wantStatus(w.run("list", "--color", "pink"), 2)
 	w.golden("slips")
 }
+
+// A database that is not what its name makes one think is told by list and resolve, too; nobody is woken up for it.
+func TestDatabaseUnderTwoNamesIsToldByListAndResolve(t *testing.T) {
+	w := newWorld(t)
+	w.dbs["berlin"].Style.Bare = false
+	w.env["XA_LOG"] = "mem:other"
+	w.other = func(bool) (txlog.Log, error) {
+		w.log.Reopen()
+		return w.log, nil
+	}
+	w.prepare(1, time.Minute, "berlin", "paris")
+	w.decide(1, txlog.Committed, time.Minute, "berlin", "paris")
+	rome := []string{"--resource", "rome=mem:berlin"}
+	w.wantStatus(w.run(append(rome, "list")...), 3)
+	w.wantStatus(w.run(append(rome, "resolve")...), 0)
+	w.wantStatus(w.run(append(rome, "list", "-o", "json")...), 0)
+	w.wantStatus(w.run(append(rome, "resolve", "--quiet")...), 0)
+	w.identity("berlin")
+	w.golden("two-names-told")
+}
+
+// A name that means another database, on which no decision hangs, is told before resolve notes it, and when it does.
+func TestNameThatMeansAnotherDatabaseIsToldWhereNothingHangsOnIt(t *testing.T) {
+	w := newWorld(t)
+	w.dbs["paris"].Style.Bare = false
+	if err := w.log.Register(t.Context(), "paris", "memdb:OTHER"); err != nil {
+		t.Fatal(err)
+	}
+	w.env["XA_LOG"] = "mem:other"
+	w.other = func(bool) (txlog.Log, error) {
+		w.log.Reopen()
+		return w.log, nil
+	}
+	w.wantStatus(w.run("list"), 0)
+	w.wantStatus(w.run("resolve", "--dry-run", "--quiet"), 0)
+	w.wantStatus(w.run("resolve"), 0)
+	w.wantStatus(w.run("list"), 0)
+	w.identity("paris")
+	w.golden("another-database-told")
+}

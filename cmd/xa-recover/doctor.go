@@ -233,7 +233,7 @@ func (r *doctorResult) compare() {
 					"keep clocks together with NTP: the ages of a transaction's branches are told by them"))
 			}
 			if res.Identity != "" && res.Identity == other.Identity {
-				res.Findings = append(res.Findings, found(drivers.Warning, fmt.Sprintf("it is the same database as %q", other.Name),
+				res.Findings = append(res.Findings, found(drivers.Warning, fmt.Sprintf("it is the same database as %q, or on the same MySQL server", other.Name),
 					"give it one name, and use that everywhere: every transaction over both takes two branches"))
 			}
 		}

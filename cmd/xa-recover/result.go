@@ -41,6 +41,9 @@ type result struct {
 type resourceResult struct {
 	Name     string `json:"name"`
 	Error    string `json:"error,omitempty"`    // why it could not be asked
+	Identity string `json:"identity,omitempty"` // which database it is
+	Was      string `json:"was,omitempty"`      // the identity that the log knew under the name until now, where that was another database
+	SameAs   string `json:"same_as,omitempty"`  // the name of another resource that is the same database or, of MySQL, on the same server
 	Withheld string `json:"withheld,omitempty"` // why its silence settles no decision
 	Untold   string `json:"untold,omitempty"`   // why it can't tell what its branches stand in the way of
 	Branches int    `json:"branches"`           // prepared branches that it listed, foreign ones included
@@ -117,7 +120,7 @@ func newResult(command string, report recovery.Report, s *session, now time.Time
 	}
 	for _, res := range report.Resources {
 		r.Resources = append(r.Resources, resourceResult{
-			Name: res.Name, Error: text(res.Err), Withheld: res.Withheld, Branches: len(res.Branches)})
+			Name: res.Name, Error: text(res.Err), Identity: res.Identity, Was: res.Was, SameAs: res.SameAs, Withheld: oneLine(res.Withheld), Branches: len(res.Branches)})
 	}
 	r.addBranches(report.Branches(func(b recovery.Branch) bool { return !isForeign(b) }), now)
 	for i := range r.Branches {
@@ -266,6 +269,19 @@ func (r *result) settledDecisions() int {
 		}
 	}
 	return n
+}
+
+// unverified counts the decisions that are settled although the named databases can't prove what became of their branches.
+func (r *result) unverified() (n int, names []string) {
+	for _, d := range r.Decisions {
+		if !d.Settled || len(d.Unverified) == 0 {
+			continue
+		}
+		n++
+		names = append(names, d.Unverified...)
+	}
+	slices.Sort(names)
+	return n, slices.Compact(names)
 }
 
 // text is an error's text, on one line, or "".

@@ -122,7 +122,7 @@ func (r *result) writeLogs(w io.Writer, now time.Time) {
 	}
 }
 
-// writeFailures writes which databases did not answer, or may not settle anything.
+// writeFailures writes which databases did not answer, may not settle anything, or are not what their name makes one think.
 func (r *result) writeFailures(w io.Writer) {
 	for _, res := range r.Resources {
 		if res.Error != "" {
@@ -131,9 +131,23 @@ func (r *result) writeFailures(w io.Writer) {
 		if res.Withheld != "" {
 			fmt.Fprintf(w, "%s settles nothing: %s\n", res.Name, res.Withheld)
 		}
+		if res.Was != "" && res.Withheld == "" {
+			noted := "it is noted as that now"
+			if !r.Acted {
+				noted = "no decision hangs on that, and resolve will note it"
+			}
+			fmt.Fprintf(w, "%s is another database than before (it was %q, it is %q): %s.\n", res.Name, res.Was, res.Identity, noted)
+		}
+		if res.SameAs != "" {
+			fmt.Fprintf(w, "%s is the same database as %s, or on the same MySQL server: one name would do, and one branch in place of two.\n", res.Name, res.SameAs)
+		}
 		if res.Untold != "" {
 			fmt.Fprintf(w, "%s does not tell what its branches hold: %s\n", res.Name, res.Untold)
 		}
+	}
+	if n, names := r.unverified(); r.Acted && n > 0 {
+		fmt.Fprintf(w, "%s unverified: branches in %s were gone, and nothing proves what became of them. A crash, or a run that could not settle all, leaves this behind.\n",
+			plural(n, "decision is", "decisions are"), strings.Join(names, ", "))
 	}
 }
 
