@@ -141,7 +141,7 @@ func doctoredMariaDB(t *testing.T) doctored {
 	s := named(t, "mariadb:11.8").Own(t, engines.Own{Args: []string{"--log-bin", "--sync-binlog=0", "--innodb-flush-log-at-trx-commit=0", "--read-only",
 		"--init-connect=SET timestamp = UNIX_TIMESTAMP() - 100"}})
 	return doctored{"mariadb", s.NewUser(t, s.NewDatabase(t)), nil, []string{"innodb_flush_log_at_trx_commit is 0", "sync_binlog is 0", "the server is read-only",
-		"not crash-safe for XA", "differs from this host's by -", `differs from that of "postgres" by -`, `differs from that of "default" by -`, `differs from that of "mysql" by -`}}
+		"this user lacks PROCESS", "not crash-safe for XA", "differs from this host's by -", `differs from that of "postgres" by -`, `differs from that of "default" by -`, `differs from that of "mysql" by -`}}
 }
 
 func doctoredSQLite(t *testing.T) doctored {

@@ -156,8 +156,8 @@ func checkProcess(ctx context.Context, conn *sql.Conn, user string) ([]drivers.F
 	if number(err) == errAccessDenied {
 		return []drivers.Finding{{
 			Severity: drivers.Warning,
-			Problem: "this user lacks PROCESS, and can't see whether a session has handed over the branch that it prepared: recovery waits half a second instead, " +
-				"and, as a user that is not the application's, does not see a session that takes longer. MariaDB answers OK then, and leaves change and locks as they are until it starts again",
+			Problem: "this user lacks PROCESS, and can't see when a session has handed over the branch that it prepared: finished before, a branch is left as it is, locks and all, " +
+				"until the server starts again, though MariaDB answers OK; recovery waits half a second instead, and does not see that another user's session takes longer",
 			Hint: "GRANT PROCESS ON *.* TO " + user,
 		}}, nil
 	}
