@@ -8,7 +8,7 @@ import (
 
 // New returns the driver for SQLite. It holds nothing: one may serve any number of files, and two may serve the same one.
 //
-// It implements [drivers.Checker], [drivers.Classifier], [drivers.Identifier] and [drivers.Prover] too. A build that can't
+// It implements [drivers.Checker], [drivers.Classifier], [drivers.Identifier], [drivers.Prover] and, as far as can be told, [drivers.Blocker] too. A build that can't
 // carry branches (see Limits) refuses every call with [drivers.ErrNotSupported], and says what is missing.
 func New() drivers.Driver { return driver{} }
 

@@ -42,7 +42,7 @@ func (d driver) Check(context.Context, *sql.DB) ([]drivers.Finding, error) {
 
 func (d driver) Identify(context.Context, *sql.DB) (string, error) { return "", d.refuse("identify") }
 
-func (d driver) Outcome(context.Context, *sql.DB, drivers.XID) (committed, proven bool, err error) {
+func (d driver) Outcome(context.Context, *sql.DB, drivers.XID, string) (committed, proven bool, err error) {
 	return false, false, d.refuse("outcome")
 }
 
