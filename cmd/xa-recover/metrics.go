@@ -12,6 +12,8 @@ import (
 	"github.com/xasql/xasql/recovery"
 )
 
+const metricsUsage = "write the result to `FILE` for node_exporter's textfile collector"
+
 // writeMetrics writes what a run found in the text format of Prometheus, in one step: a collector reads the old file or the new one. Of a run
 // that failed before any database was asked it tells the failure only. An empty path: nobody wants it.
 func (a *app) writeMetrics(path string, r *result, failure error) error {

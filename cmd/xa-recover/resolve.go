@@ -56,7 +56,7 @@ nobody has that log any more. list --all shows the logs by their names.`,
 	f.DurationVar(&flags.minAge, "min-age", 0, "leave branches that are younger")
 	f.DurationVar(&flags.watch, "watch", 0, "do it again after this `INTERVAL`, until a signal; one line when something changed")
 	f.BoolVarP(&flags.quiet, "quiet", "q", false, "say nothing when all is well, and one line when not")
-	f.StringVar(&flags.metrics, "metrics", "", "write the result to `FILE` for node_exporter's textfile collector")
+	f.StringVar(&flags.metrics, "metrics", "", metricsUsage)
 	f.StringVar(&flags.lock, "lock", "", "end with status 3 while another xa-recover has the lock `FILE`")
 	complete(cmd, "rebind", a.completeNames)
 	complete(cmd, "adopt", a.completeLogs)

@@ -94,6 +94,11 @@ func TestMetricsFileIsReplacedInOneStep(t *testing.T) {
 	show()
 	w.logErr = nil
 	w.wantStatus(w.run("resolve", "--metrics", w.dir+"/none/xa.prom"), 1)
+	w.wantStatus(w.run("list", "--metrics", w.dir), 0)
+	show()
+	w.logErr = errors.New("filelog: no such directory")
+	w.wantStatus(w.run("list", "--metrics", w.dir), 1)
+	show()
 	w.golden("metrics")
 	if files, _ := os.ReadDir(dir); len(files) != 1 {
 		t.Errorf("files: %v", files)
