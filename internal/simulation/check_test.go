@@ -34,6 +34,7 @@ type txHistory struct {
 	verified []int // those that recovery took for committed
 	reported bool  // recovery reported a heuristic outcome
 	byHand   bool  // the schedule had a person finish one of its branches
+	gone     bool  // he committed one that its coordinator knew to be prepared, and was about to roll back
 	poisoned bool  // its engine aborted a branch
 }
 
@@ -66,10 +67,13 @@ func (h *history) check() []string {
 		none, all := len(tx.applied) == 0, len(tx.applied) == writes
 		switch {
 		case tx.byHand:
-			// A person may have torn it apart. That the rest of the world stands is checked all the same, and that whoever commits on a living
-			// connection hears of it.
+			// A person may have torn it apart. That the rest of the world stands is checked all the same, and that whoever commits or rolls back on a
+			// living connection hears of it.
 			if tx.told == committed && !all && h.events == 1 {
 				fail("heuristic: kept silent")
+			}
+			if tx.told == rolledBack && tx.gone {
+				fail("heuristic: kept silent about a commit")
 			}
 			continue
 		case tx.told == heuristic || tx.reported:

@@ -35,6 +35,7 @@ func TestCheckerKnowsEveryBrokenPromise(t *testing.T) {
 		"a person tore it apart":            {txHistory{told: heuristic, applied: []int{0}, byHand: true}, ""},
 		"none of the outcomes":              {txHistory{told: other, err: errors.New("?")}, "unclear"},
 		"aborted branch, the other one":     {txHistory{told: unknown, applied: []int{0}, poisoned: true}, "swallowed"},
+		"he did at the rollback":            {txHistory{told: rolledBack, applied: []int{0}, byHand: true, gone: true}, "about a commit"},
 		"a person did, and was not told of": {txHistory{told: committed, applied: []int{0}, byHand: true}, "kept silent"},
 	} {
 		h := history{branches: 2, events: 1, txs: map[string]*txHistory{"t1": &tt.tx}}

@@ -42,6 +42,11 @@ func TestTwoEvents(t *testing.T) {
 		"bound-2b1t-resolver": every,
 		"proof-2b1t":          every,
 		"mixed-2b1t":          every,
+		// A vote fails, and then a person finishes a branch.
+		"mixed-2b1t-hand": func(e placed, second bool) bool {
+			byHand := e.event == handCommit || e.event == handRollback
+			return byHand && second || !second && e.op == "prepare"
+		},
 		// The disk fails, and then the machine stops.
 		"plain-2b2t-disk": func(e placed, second bool) bool {
 			stops := slices.Contains([]event{crashBefore, crashAfter, killAfter}, e.event)

@@ -379,6 +379,17 @@ func (p *process) bare() []drivers.Resource {
 	return out
 }
 
+// wasWell tells whether nothing else happens at the database, so that its coordinator knows what is prepared there. w.mu is held.
+func (w *world) wasWell(place int) bool {
+	n := 0
+	for p := range w.events {
+		if p.place == w.place(place) {
+			n++
+		}
+	}
+	return n == 1
+}
+
 func (w *world) place(i int) string {
 	if i == len(w.dbs) && len(w.processes) > 0 {
 		return "log"
@@ -482,7 +493,8 @@ func (w *world) byHand(place int, op, actor string, commit bool) {
 		if name := w.nameOf(xid.GTRID); name == actor || op == "commit-prepared("+name+")" || op == "rollback-prepared("+name+")" {
 			w.dbs[place].Finish(xid, commit)
 			w.mu.Lock()
-			w.history.tx(name).byHand = true
+			tx := w.history.tx(name)
+			tx.byHand, tx.gone = true, tx.gone || commit && op == "rollback" && w.wasWell(place)
 			w.mu.Unlock()
 		}
 	}
