@@ -48,6 +48,10 @@ func TestSlipsAreAnsweredWithWhatWasMeant(t *testing.T) {
 	w.wantStatus(w.run("rollback", id[:len(id)-4], "--why", "x", "--yes"), 2)
 	w.wantStatus(w.run("resolve", "--adopt", "otherlig", "--yes", "--dry-run"), 2)
 	w.wantStatus(w.run("list", "--color", "pink"), 2)
+	w.wantStatus(w.run("list", "--resorce", "paris=mem:paris"), 2)
+	w.wantStatus(w.run("resolve", "--dryrun"), 2)
+	w.wantStatus(w.run("list", "--bogus"), 2)
+	w.wantStatus(w.run("list", "-x"), 2)
 	w.golden("slips")
 }
 

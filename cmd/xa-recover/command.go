@@ -146,6 +146,7 @@ func (a *app) command() *cobra.Command {
 			return usagef("which command? resolve, list, show, commit, rollback, forget, doctor or log")
 		},
 	}
+	root.SetFlagErrorFunc(nearestFlag)
 	f := root.PersistentFlags()
 	f.StringVarP(&a.flags.config, "config", "c", "", "the application's configuration `FILE` (default $XA_CONFIG)")
 	f.StringVar(&a.flags.log, "log", "", "the decision log, as `URL` (default $XA_LOG)")

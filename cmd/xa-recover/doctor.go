@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/xasql/xasql/drivers"
+	"github.com/xasql/xasql/drivers/sqlite"
 	"github.com/xasql/xasql/internal/connect"
 	"github.com/xasql/xasql/recovery"
 	"github.com/xasql/xasql/txlog"
@@ -126,7 +127,11 @@ func (a *app) checkLog(ctx context.Context, r *doctorResult) txlog.Log {
 		return err
 	})
 	if err != nil {
-		r.Findings = append(r.Findings, found(drivers.Fatal, "the log can't be read: "+err.Error(), "xa-recover log verify tells what that means"))
+		hint := "put --log, XA_LOG or the file of --config right"
+		if errors.Is(err, txlog.ErrCorrupt) {
+			hint = "xa-recover log verify tells what that means"
+		}
+		r.Findings = append(r.Findings, found(drivers.Fatal, "the log can't be read: "+err.Error(), hint))
 		return nil
 	}
 	r.LogID, r.Owner = log.ID(), ownerOf(log)
@@ -154,7 +159,11 @@ func (a *app) checkUp(ctx context.Context, res drivers.Resource, log txlog.Log) 
 	server, err := connect.Probe(ctx, res)
 	after := a.now()
 	if err != nil {
-		add(drivers.Fatal, "it can't be asked: "+err.Error(), "check address, user, password and privileges")
+		hint := "check address, user, password and privileges"
+		if res.Driver == sqlite.New() {
+			hint = "check the path, and that this user may read and write the file and its directory; the application makes it"
+		}
+		add(drivers.Fatal, "it can't be asked: "+err.Error(), hint)
 		return r
 	}
 	r.Version, r.Used, r.Limit = server.Version, server.Used, server.Limit

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -106,7 +108,8 @@ func (a *app) openLog(ctx context.Context, url string, opts connect.LogOptions) 
 	if err != nil {
 		return nil, err
 	}
-	return u.Open(ctx, opts)
+	log, err := u.Open(ctx, opts)
+	return log, misplacedLog(u.Dir, err)
 }
 
 // readLog opens the log at the URL to be read.
@@ -115,8 +118,31 @@ func (a *app) readLog(ctx context.Context, url string) (txlog.Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	return u.Read(ctx)
+	log, err := u.Read(ctx)
+	return log, misplacedLog(u.Dir, err)
 }
+
+// misplacedLog tells of a log in files that can't be opened at all what to do.
+func misplacedLog(dir string, err error) error {
+	switch {
+	case dir == "" || errors.Is(err, txlog.ErrCorrupt):
+	case errors.Is(err, fs.ErrNotExist):
+		return logError{err, fmt.Sprintf("there is no log in %s: is the path right? The application makes its log when it starts. "+
+			"If this one is lost: xa-recover resolve --help, at --adopt", dir)}
+	case errors.Is(err, syscall.ENOTDIR):
+		return logError{err, fmt.Sprintf("%s is no directory: the log is named by its directory", dir)}
+	}
+	return err
+}
+
+// logError is an error with another text.
+type logError struct {
+	error
+	text string
+}
+
+func (e logError) Error() string { return e.text }
+func (e logError) Unwrap() error { return e.error }
 
 // ownLog opens the log to be written. Where a live process owns it, only the owner is returned.
 func (a *app) ownLog(ctx context.Context, url string, retention time.Duration) (log txlog.Log, owner string, err error) {

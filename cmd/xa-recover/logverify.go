@@ -84,7 +84,7 @@ func (a *app) logVerify(ctx context.Context) (int, error) {
 func verifyFiles(ctx context.Context, dir string) (*verifyResult, error) {
 	v, err := filelog.Verify(ctx, dir)
 	if err != nil {
-		return nil, err
+		return nil, misplacedLog(dir, err)
 	}
 	r := &verifyResult{Command: "log verify", Status: well, LogID: v.ID, Owner: v.Owner, Decisions: v.Decisions, Unsettled: v.Unsettled, Files: []fileResult{}}
 	for _, f := range v.Files {

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/recovery"
@@ -80,4 +84,24 @@ func edits(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// nearestFlag adds to the error of an unknown flag the one that was meant.
+func nearestFlag(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
+		return err
+	}
+	best, meant := maxEdits, ""
+	see := func(f *pflag.Flag) {
+		if n := edits(unknown.GetSpecifiedName(), f.Name); n < best {
+			best, meant = n, f.Name
+		}
+	}
+	cmd.Flags().VisitAll(see)
+	cmd.InheritedFlags().VisitAll(see)
+	if meant == "" {
+		return err
+	}
+	return fmt.Errorf("%w: did you mean --%s?", err, meant)
 }

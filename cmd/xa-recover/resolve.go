@@ -39,10 +39,11 @@ rest.
 While a live process owns the log nothing is touched: that process settles what
 is in doubt itself. Running resolve again is always right, at any time.
 
-With --adopt the branches of a log that is lost are settled too, as far as a
-database proves what became of their transaction; the rest is left to a
-person: xa-recover commit or rollback ID --adopt. It is a person's word that
-nobody has that log any more. list --all shows the logs by their names.`,
+With --adopt the branches of a log that is lost are settled too, under the new
+log that the application has made in its place, as far as a database proves what
+became of their transaction; the rest is left to a person: xa-recover commit or
+rollback ID --adopt. It is a person's word that nobody has the lost log any
+more. list --all shows the logs by their names.`,
 		Args: noArguments,
 		RunE: a.action(func(ctx context.Context, _ []string) (int, error) {
 			return a.resolveOnce(ctx, flags)

@@ -145,6 +145,9 @@ func (r *result) writeFailures(w io.Writer) {
 			fmt.Fprintf(w, "%s does not tell what its branches hold: %s\n", res.Name, res.Untold)
 		}
 	}
+	if len(r.unreached()) > 0 {
+		fmt.Fprintln(w, "xa-recover doctor looks into what can't be asked.")
+	}
 	if n, names := r.unverified(); r.Acted && n > 0 {
 		fmt.Fprintf(w, "%s unverified: branches in %s were gone, and nothing proves what became of them. A crash, or a run that could not settle all, leaves this behind.\n",
 			plural(n, "decision is", "decisions are"), strings.Join(names, ", "))
@@ -176,6 +179,8 @@ func (r *result) writeSummary(w io.Writer) {
 		fmt.Fprintf(w, "Nothing is known to be in doubt, but %s could not be asked.\n", plural(unreached, "database", "databases"))
 	case r.Status != "settled":
 		fmt.Fprintln(w, "No branch is in doubt, but not every decision can be settled.")
+	case r.Command == "commit" || r.Command == "rollback":
+		fmt.Fprintf(w, "Nothing of it is in doubt in %s.\n", plural(len(r.Resources), "database", "databases"))
 	default:
 		fmt.Fprintf(w, "Nothing is in doubt in %s.\n", plural(len(r.Resources), "database", "databases"))
 	}
