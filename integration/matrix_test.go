@@ -28,17 +28,24 @@ type matrixRound struct {
 	recover     func(*testing.T, *matrix, []matrixCase) // once the application was killed
 }
 
-// Whatever is killed at whatever point of the protocol, the application, a server or both at once: after recovery, by the application's
+// Whatever is killed at whatever point of the protocol, the application, a server or both at once, the other server alive or not: after recovery, by the application's
 // restart or by xa-recover, the transaction is in both of its databases or in neither, as its decision log has it, nothing is left prepared,
 // unsettled or locked, and what the application was told is true. Every pair of engines, one engine twice included. XA_MATRIX=full runs all
 // combinations; without it both orders of a pair, the two ways of recovery and the places of a second crash share the cases among them.
 func TestWhateverIsKilledWhereverTransactionsAreAllOrNothing(t *testing.T) {
 	full := os.Getenv("XA_MATRIX") == "full"
 	m := newMatrix(t)
-	for _, r := range slices.Concat(m.applicationRounds(full), m.bothRounds(full), m.serverRounds(full)) {
+	rounds := slices.Concat(m.applicationRounds(full), m.bothRounds(full), m.serverRounds(full), m.oneAndApplicationRounds(full))
+	left := 0
+	for _, r := range rounds {
+		left += len(r.cases)
+	}
+	for _, r := range rounds {
 		for wave := range slices.Chunk(r.cases, matrixWave) {
 			r.cases = wave
 			m.run(t, r)
+			left -= len(wave)
+			t.Logf("%d cases to go", left)
 		}
 	}
 	for _, kind := range m.kinds {
@@ -47,7 +54,7 @@ func TestWhateverIsKilledWhereverTransactionsAreAllOrNothing(t *testing.T) {
 }
 
 // matrixWave is how many cases are parked at once, so that each server holds some hundred connections and prepared branches of them.
-const matrixWave = 260
+const matrixWave = 270
 
 // matrixStops returns where the cases are stopped: at every point, and twice; all such combinations, or those that leave recovery the most to do.
 func matrixStops(full bool) (once, twice []matrixStop) {
@@ -90,11 +97,29 @@ func (m *matrix) applicationRounds(full bool) []matrixRound {
 	all := func(a, b engines.Engine) bool { return true }
 	var rounds []matrixRound
 	for _, stops := range pairOf(matrixStops(full)) {
+		restart := m.cases(stops, full, false, all)
+		resolve := restart
+		if !full {
+			restart, resolve = matrixShared(restart, len(stops))
+		}
 		rounds = append(rounds,
-			matrixRound{kind: "application, then restart", cases: m.cases(stops, full, false, all), application: true, recover: matrixRestart},
-			matrixRound{kind: "application, then xa-recover", cases: m.cases(stops, full, true, all), application: true, recover: matrixResolve})
+			matrixRound{kind: "application, then restart", cases: restart, application: true, recover: matrixRestart},
+			matrixRound{kind: "application, then xa-recover", cases: resolve, application: true, recover: matrixResolve})
 	}
 	return rounds
+}
+
+// matrixShared shares the cases between two ways of recovery, so that each way has every stop with half of the pairs, in both orders.
+func matrixShared(cases []matrixCase, stops int) (one, other []matrixCase) {
+	pairs := len(cases) / stops
+	for k, c := range cases {
+		if (k%pairs+k/pairs/2)%2 == 0 {
+			one = append(one, c)
+		} else {
+			other = append(other, c)
+		}
+	}
+	return one, other
 }
 
 func pairOf(once, twice []matrixStop) [2][]matrixStop { return [2][]matrixStop{once, twice} }
@@ -116,32 +141,75 @@ func (m *matrix) bothRounds(full bool) []matrixRound {
 	return rounds
 }
 
-// serverRounds kill one server of every pair, the application goes on. The servers die in sets, so that a few rounds are enough for all pairs
-// and either victim: each server is in two of four sets, no two servers in the same two.
+// serverRounds kill one server of every pair, the application goes on. Unless all are wanted each pair's possible victims die in it once.
 func (m *matrix) serverRounds(full bool) []matrixRound {
 	once, twice := matrixStops(full)
 	stops := once
 	if full {
 		stops = slices.Concat(once, twice)
 	}
-	sets := [][2]int{{0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}, {2, 3}}
-	servers := engines.All()
-	dies := func(e engines.Engine, round int) bool {
-		i := slices.Index(servers, e)
-		return i >= 0 && slices.Contains(sets[i][:], round)
+	var rounds []matrixRound
+	for round := range matrixRounds {
+		keep := func(a, b engines.Engine) bool {
+			victim, ok := matrixVictim(a, b, round)
+			for earlier := range round {
+				if before, again := matrixVictim(a, b, earlier); again && before == victim && !full {
+					return false
+				}
+			}
+			return ok
+		}
+		rounds = append(rounds, matrixRound{kind: "one server", cases: m.cases(stops, full, round%2 == 1, keep), servers: matrixVictims(round)})
+	}
+	return rounds
+}
+
+// oneAndApplicationRounds kill the application and one server of every pair of two, at once; all combinations, or two rounds with every other pair.
+func (m *matrix) oneAndApplicationRounds(full bool) []matrixRound {
+	once, twice := matrixStops(full)
+	stops, ways := once, []func(*testing.T, *matrix, []matrixCase){matrixRestart, matrixResolve}
+	if full {
+		stops = slices.Concat(once, twice)
 	}
 	var rounds []matrixRound
-	for round := range 4 {
-		r := matrixRound{kind: "one server"}
-		for _, e := range servers {
-			if dies(e, round) {
-				r.servers = append(r.servers, e)
-			}
-		}
+	for round := range matrixRounds {
+		r := matrixRound{kind: "application and one server", application: true, servers: matrixVictims(round), recover: ways[round%2]}
 		r.cases = m.cases(stops, full, round%2 == 1, func(a, b engines.Engine) bool {
-			return dies(a, round) != dies(b, round) || a == b && dies(a, round)
+			_, ok := matrixVictim(a, b, round)
+			return ok && a != b
 		})
+		if !full && (round == 1 || round == 2) { // each server dies in one of them, but for a PostgreSQL
+			r.cases, _ = matrixShared(r.cases, len(stops))
+		} else if !full {
+			continue
+		}
 		rounds = append(rounds, r)
 	}
 	return rounds
+}
+
+// matrixRounds is in how many rounds the servers die in sets, so that all pairs and either victim have their turn: each server is in two of the
+// sets, no two servers in the same two.
+const matrixRounds = 4
+
+// matrixVictims returns the servers that die in a round.
+func matrixVictims(round int) []engines.Engine {
+	in := [][2]int{{0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}, {2, 3}}
+	var victims []engines.Engine
+	for i, e := range engines.All() {
+		if in[i][0] == round || in[i][1] == round {
+			victims = append(victims, e)
+		}
+	}
+	return victims
+}
+
+// matrixVictim returns which of a pair's databases dies in the round; false: none, or both.
+func matrixVictim(a, b engines.Engine, round int) (engines.Engine, bool) {
+	victims := matrixVictims(round)
+	first, second := slices.Contains(victims, a), slices.Contains(victims, b)
+	if first {
+		return a, !second || a == b
+	}
+	return b, second
 }
