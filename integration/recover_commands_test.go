@@ -2,7 +2,6 @@ package integration
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -215,6 +214,7 @@ func compactEnd(h *hand, first string) {
 func copyBefore(h *hand) (id string) {
 	h.Helper()
 	dir, _ := h.inFiles()
+	first := h.other.id == ""
 	h.other.id = h.prepare(h.logID, h.servers()...)
 	h.other.row = h.row
 	h.withLog(func(log txlog.Log) { h.decide(log, h.other.id, txlog.Committed, h.servers()...) })
@@ -226,22 +226,32 @@ func copyBefore(h *hand) (id string) {
 	if err := os.CopyFS(dir, os.DirFS(backup)); err != nil { // while the other is there: this one gets an inode of its own
 		h.Fatal(err)
 	}
-	if err := os.RemoveAll(filepath.Clean(backup)); err != nil {
+	if err := os.RemoveAll(backup); err != nil {
 		h.Fatal(err)
 	}
+	if first { // later the first command to open the copy is the one that is cut short
+		h.want([]string{"resolve"}, 3)
+		h.untouched(id)
+	}
 	return id
+}
+
+// untouched fails the test unless the copy was taken at its word where it says committed, and there alone.
+func (h *hand) untouched(id string) {
+	h.Helper()
+	if n := h.prepared(id); n != len(h.resources) {
+		h.Fatalf("nobody has adopted the copy, and %s is prepared in %d databases", id, n)
+	}
+	if !h.in(h.other.row, h.servers()...) {
+		h.Fatalf("%s, which the copy says is committed, is not", h.other.id)
+	}
 }
 
 // copyAgain has cron come by before the person tries again: it rolls back nothing of a copy, unless the person's word is durable.
 func copyAgain(h *hand, id string) {
 	h.Helper()
 	if h.want([]string{"resolve"}, 0, 3) == 3 {
-		if n := h.prepared(id); n != len(h.resources) {
-			h.Fatalf("nobody has adopted the copy, and %s is prepared in %d databases", id, n)
-		}
-		if !h.in(h.other.row, h.servers()...) {
-			h.Fatalf("%s, which the copy says is committed, is not", h.other.id)
-		}
+		h.untouched(id)
 	}
 	h.want([]string{"log", "adopt", "--yes"}, 0)
 }

@@ -59,7 +59,7 @@ func forEachCommand(t *testing.T, lanes []lane) {
 	for _, l := range lanes {
 		for first := range l.hands {
 			wg.Go(func() {
-				t.Run(fmt.Sprintf("%s/%d", l.name, first+1), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s-%d", l.name, first+1), func(t *testing.T) {
 					h := newHand(t, l.engine, l.logInFiles)
 					commands := handCommands()
 					for i := first; i < len(commands) && !t.Failed(); i += l.hands {
