@@ -2,10 +2,12 @@ package recovery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/txlog"
 )
 
@@ -57,7 +59,14 @@ func (p *pass) now() time.Time {
 // heuristic makes the branch a heuristic one, remembered before it is reported: the next pass may find no trace of it.
 func (p *pass) heuristic(ctx context.Context, b *Branch) {
 	b.Action, b.Reason = Heuristic, fmt.Sprintf("the decision is %s, and a person must look", b.Decision)
-	text := fmt.Sprintf("the decision is %s, and the database answered: %v", b.Decision, b.Err)
+	what := fmt.Sprintf("the decision is %s", b.Decision)
+	switch {
+	case errors.Is(b.Err, drivers.ErrCommitted):
+		what = "committed by somebody else, against the decision to roll back"
+	case errors.Is(b.Err, drivers.ErrRolledBack):
+		what = "rolled back by somebody else, against the decision to commit"
+	}
+	text := fmt.Sprintf("%s; the database answered: %v", what, b.Err)
 	if err := p.note(ctx, txlog.Note{ID: b.XID.GTRID, Kind: txlog.Heuristic, Resource: b.Resource, By: finder, Text: text}); err != nil {
 		b.Err = fmt.Errorf("%w; %w", b.Err, err)
 	}

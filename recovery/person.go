@@ -27,8 +27,8 @@ type Verdict struct {
 var (
 	// ErrContradicts is returned when the log's decision, or the known outcome of a branch, says otherwise. Nothing was done.
 	ErrContradicts = errors.New("contradicts what is known of the transaction")
-	// ErrLive is returned when the transaction is live in this process, or in the hands of a living member of a shared log, or its session
-	// lives and its log is said to be lost. Nothing was done.
+	// ErrLive is returned when the transaction is live in this process, or in the hands of a living member of a shared log, or its log is
+	// said to be lost, and a live session holds a branch of that. Nothing was done.
 	ErrLive = errors.New("transaction is live")
 	// ErrNotKnown is returned when no database holds a branch of the transaction, and the log has no decision. Nothing was done.
 	ErrNotKnown = errors.New("transaction is not known")
@@ -105,7 +105,7 @@ type knowledge struct {
 	stands  txlog.Outcome // the log's decision
 	proof   proof
 	holders []string // resources that hold a prepared branch of it
-	held    string   // one of them, where a live session holds it, and nobody knows whose
+	use     string   // that its log, which is said to be lost, is in use
 	unasked error
 }
 
@@ -126,17 +126,18 @@ func (p *pass) learn(ctx context.Context) (knowledge, error) {
 		if err != nil {
 			k.unasked = fmt.Errorf("%w: %q: %w", ErrUnasked, res.Name, because(ctx, err))
 		}
+		p.see(res.Name, listed)
 		for _, pr := range listed {
 			if !isOurs(pr) || pr.XID.GTRID != p.only || pr.XID.BQual != res.Name {
 				continue
 			}
 			k.holders = append(k.holders, res.Name)
-			if pr.Held && p.adopted(p.only) {
-				k.held = res.Name
-			}
 		}
 	})
 	slices.Sort(k.holders)
+	if p.adopted(p.only) {
+		k.use = p.useOf(p.only)
+	}
 	k.proof = p.proofOf(ctx, p.only)
 	if k.proof.unasked != "" && k.unasked == nil {
 		k.unasked = fmt.Errorf("%w: %s", ErrUnasked, k.proof.unasked)
@@ -164,8 +165,8 @@ func (k knowledge) against(o txlog.Outcome) string {
 // allow tells whether the verdict may be carried out.
 func (k knowledge) allow(v Verdict) error {
 	switch against := k.against(v.Outcome); {
-	case k.held != "":
-		return fmt.Errorf("%w: a session in %q holds its branch: is its log lost indeed? End that session first", ErrLive, k.held)
+	case k.use != "":
+		return fmt.Errorf("%w: %s", ErrLive, k.use)
 	case v.Force || k.stands == v.Outcome:
 		return nil
 	case against != "":

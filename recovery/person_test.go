@@ -393,7 +393,7 @@ func TestHeldBranchOfALostLogIsLeftAndItsSessionToo(t *testing.T) {
 		id := b.lost()()
 		conn := b.prepared("orders", id, "orders")
 		b.proves("stock", map[string]bool{id: true})
-		if br := only(b.resolve(), b); br.Action != recovery.Left || !strings.Contains(br.Reason, "live session") || len(b.unsettled()) != 0 {
+		if br := only(b.resolve(), b); br.Action != recovery.Left || !strings.Contains(br.Reason, "is in use") || len(b.unsettled()) != 0 {
 			b.Errorf("got %+v, decided: %v", br, b.unsettled())
 		}
 		if _, err := b.finish(recovery.Verdict{ID: id, Outcome: txlog.Committed, Force: true}); !errors.Is(err, recovery.ErrLive) {
@@ -401,6 +401,45 @@ func TestHeldBranchOfALostLogIsLeftAndItsSessionToo(t *testing.T) {
 		}
 		if err := conn.PingContext(b.Context()); err != nil {
 			b.Errorf("its session was ended: %v", err)
+		}
+		discard(conn)
+		b.resolve()
+	})
+}
+
+// A log is lost as a whole or not at all: what a session shows in one database spares the branches of that log in all others, and those of no other log.
+func TestLogWhoseSessionLivesInOneDatabaseIsAdoptedInNone(t *testing.T) {
+	run(t, func(b *bench) {
+		b.dbs["orders"].Style.SessionBound = true
+		b.add("bank", memdb.New("bank"))
+		b.refresh()
+		alive := b.lost()
+		held, sibling, proven := alive(), alive(), alive()
+		lost := b.lost()()
+		log, _, _ := txid.Split(held)
+		b.r.Adopted = append(b.r.Adopted, log)
+		conn := b.prepared("orders", held, "orders")
+		for _, id := range []string{held, sibling, proven, lost} {
+			discard(b.prepared("stock", id, "stock"))
+		}
+		b.proves("bank", map[string]bool{proven: true, lost: true})
+		slow := memdb.Fault{Hook: func() { time.Sleep(time.Second) }}
+		b.dbs["orders"].Fail(memdb.OpList, slow) // the others must wait for what it shows
+		b.dbs["orders"].Fail(memdb.OpList, slow)
+		report := b.resolve()
+		if report.InUse[log] == "" || len(report.InUse) != 1 || count(report, recovery.Left) != 4 || count(report, recovery.Committed) != 1 {
+			b.Errorf("got %+v", report)
+		}
+		for _, id := range []string{held, sibling, proven} {
+			for _, o := range []txlog.Outcome{txlog.Committed, txlog.Aborted} {
+				_, err := b.finish(recovery.Verdict{ID: id, Outcome: o, Force: true})
+				if !errors.Is(err, recovery.ErrLive) || !strings.Contains(err.Error(), "log "+log+" is in use: a live session in orders") {
+					b.Errorf("%v: got %v", o, err)
+				}
+			}
+		}
+		if n := b.holding(); n != 4 || len(b.unsettled()) != 0 {
+			b.Errorf("%d branches are left, decided: %v", n, b.unsettled())
 		}
 		discard(conn)
 		b.resolve()

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/xasql/xasql/drivers"
-	"github.com/xasql/xasql/internal/txid"
 	"github.com/xasql/xasql/txlog"
 )
 
@@ -95,51 +94,18 @@ func (f proof) outcome() (o txlog.Outcome, why string) {
 	return txlog.Undecided, "its log is lost, and no database proves its outcome"
 }
 
-// concerns tells whether a transaction is this log's to settle: made under it, or under a log that it stands in for, or
-// decided in it, as an adopted one is ever after.
-func (p *pass) concerns(id string) bool {
-	return txid.Belongs(id, p.Log.ID()) || p.adopted(id) || p.decidedHere[id]
-}
-
-// adopted tells whether the transaction was made under a log that is lost.
-func (p *pass) adopted(id string) bool {
-	for _, log := range p.Adopted {
-		if log != p.Log.ID() && txid.Belongs(id, log) {
-			return true
+// Proven asks each database what has become of its branch of the transaction, and returns what they prove (see [drivers.Prover]), by the resource's
+// name. What nothing proves, or who could not be asked, is left out. The decision may be an ID only: some databases need its evidence.
+func (r *Resolver) Proven(ctx context.Context, d txlog.Decision) map[string]txlog.Outcome {
+	p := r.pass(false)
+	proven := map[string]txlog.Outcome{}
+	p.everywhere(ctx, func(ctx context.Context, _ int, w *work) {
+		o, err := p.fate(ctx, w.Resource, d.ID, evidenceOf(d, w.Name))
+		if err == nil && o != txlog.Undecided {
+			p.mu.Lock()
+			proven[w.Name] = o
+			p.mu.Unlock()
 		}
-	}
-	return false
-}
-
-// judgeAdopted decides what is to become of a branch of a lost log of which nothing is decided here. Nothing is presumed: the lost log may have
-// said committed.
-func (p *pass) judgeAdopted(ctx context.Context, b *Branch) {
-	if b.Held {
-		b.Action, b.Reason = Left, "a live session holds it: is its log lost indeed?"
-		return
-	}
-	outcome, why := p.proofOf(ctx, b.XID.GTRID).outcome()
-	b.Reason = why
-	switch outcome {
-	case txlog.Committed:
-		b.Action = WouldCommit
-	case txlog.Aborted:
-		b.Action = WouldRollBack
-	default:
-		b.Action = Left
-		b.Reason += fmt.Sprintf(": only a person can say, with xa-recover commit or rollback %s --adopt", b.XID.GTRID)
-	}
-}
-
-// intent is what is decided of a transaction of which nothing is decided yet. Of a lost log's that is what is proven, and no log takes an
-// Undecided, should it ever come to that.
-func (p *pass) intent(ctx context.Context, id string) txlog.Outcome {
-	switch {
-	case p.verdict != txlog.Undecided:
-		return p.verdict
-	case p.adopted(id):
-		o, _ := p.proofOf(ctx, id).outcome()
-		return o
-	}
-	return txlog.Aborted
+	})
+	return proven
 }

@@ -19,6 +19,8 @@ type Report struct {
 	Notes []txlog.Note
 	// NoNotes: the log keeps no notes, so that a heuristic outcome is told only once.
 	NoNotes bool
+	// InUse tells of adopted logs, by their identity, that they are not lost: nothing of them was adopted.
+	InUse map[string]string
 }
 
 // Resource is what one database answered.

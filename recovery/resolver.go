@@ -40,6 +40,7 @@ type Resolver struct {
 	Rebind []string
 	// Adopted are the identities of logs that are lost for good: a person knows that nobody has them any more. Their branches in the
 	// databases are settled under Log, as far as a database proves the outcome; of the rest nothing is presumed, and [Resolver.Finish] takes a person's word.
+	// Where a live session is seen to hold a branch of such a log, in whatever resource, the log is in use, and nothing of it is adopted.
 	Adopted []string
 	// Before leaves what is younger: branches that were prepared, or whose transaction began, after that time. Zero: none is too young.
 	Before time.Time
@@ -98,6 +99,7 @@ func (r *Resolver) once(ctx context.Context, act bool, earlier Report) (report R
 	if err := p.read(ctx); err != nil {
 		return p.empty(), nil, err
 	}
+	p.lookForUsers(ctx)
 	report, err = p.work(ctx)
 	return report, p.late, err
 }
@@ -107,6 +109,7 @@ func (r *Resolver) pass(act bool) *pass {
 		Resolver: r, act: act,
 		claims:      claims{latch: r.Claim, limit: positive(r.Timeout, defaultTimeout), held: map[string]func(){}},
 		decidedHere: map[string]bool{}, known: map[string]txlog.Outcome{}, proofs: map[string]proof{}, silent: map[string]error{},
+		inUse: map[string]string{},
 	}
 }
 
@@ -122,6 +125,7 @@ func (p *pass) work(ctx context.Context) (Report, error) {
 	aliases(report.Resources)
 	err := p.settle(ctx, &report)
 	report.Notes, report.NoNotes = p.notes, p.noNotes
+	report.InUse = p.inUse
 	p.log(ctx, report)
 	return report, err
 }
@@ -147,6 +151,7 @@ type pass struct {
 	known     map[string]txlog.Outcome // and what they say
 	late      []txlog.Decision         // not read at the start, and not this pass's own, although it has finished a branch by them
 	notes     []txlog.Note             // as read at the start, then those that this pass made
+	inUse     map[string]string        // adopted logs that are not lost, each with what tells so
 	proofs    map[string]proof         // what the databases were asked, by transaction
 	silent    map[string]error         // databases that gave no answer in time when asked for what became of a branch: they are not waited for again
 }

@@ -24,6 +24,7 @@ func (p *pass) resource(ctx context.Context, w *work) Resource {
 		return out
 	}
 	w.moved()
+	p.see(w.Name, listed)
 	if p.only != "" {
 		listed = slices.DeleteFunc(listed, func(pr drivers.Prepared) bool { return !isOurs(pr) || pr.XID.GTRID != p.only })
 	}
@@ -147,7 +148,7 @@ func (p *pass) weigh(ctx context.Context, b *Branch) {
 	case p.adopted(b.XID.GTRID):
 		p.judgeAdopted(ctx, b)
 	default:
-		b.Reason = "the log has no decision: it never was committed"
+		b.Reason = "the log has no decision to commit it"
 		if w, ok := p.Log.(txlog.Witness); ok {
 			if b.Err = w.Witnessed(); b.Err != nil {
 				b.Action, b.Reason = Left, "the log has no decision, and may have missed it"
