@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/xasql/xasql/drivers"
-	"github.com/xasql/xasql/drivers/sqlite"
 	"github.com/xasql/xasql/internal/connect"
 	"github.com/xasql/xasql/recovery"
 	"github.com/xasql/xasql/txlog"
@@ -159,11 +158,7 @@ func (a *app) checkUp(ctx context.Context, res drivers.Resource, log txlog.Log) 
 	server, err := connect.Probe(ctx, res)
 	after := a.now()
 	if err != nil {
-		hint := "check address, user, password and privileges"
-		if res.Driver == sqlite.New() {
-			hint = "check the path, and that this user may read and write the file and its directory; the application makes it"
-		}
-		add(drivers.Fatal, "it can't be asked: "+err.Error(), hint)
+		add(drivers.Fatal, "it can't be asked: "+err.Error(), connect.Advice(res))
 		return r
 	}
 	r.Version, r.Used, r.Limit = server.Version, server.Used, server.Limit

@@ -8,6 +8,7 @@ import (
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/drivers/mysql"
 	"github.com/xasql/xasql/drivers/postgres"
+	"github.com/xasql/xasql/drivers/sqlite"
 )
 
 // Server is what a database's server tells of itself. A zero value is not told.
@@ -37,6 +38,14 @@ func Probe(ctx context.Context, res drivers.Resource) (Server, error) {
 		s.Clock = time.UnixMicro(int64(clock * 1e6))
 	}
 	return s, err
+}
+
+// Advice is what to look at when the resource can't be asked.
+func Advice(res drivers.Resource) string {
+	if res.Driver == sqlite.New() {
+		return "check the path, and that this user may read and write the file and its directory; the application makes it"
+	}
+	return "check address, user, password and privileges"
 }
 
 func ask(ctx context.Context, db *sql.DB, query string, to ...any) error {
