@@ -3,6 +3,7 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/xasql/xasql/integration/engines"
@@ -72,12 +73,18 @@ func (f *myFaults) cutOff(kill, at, statement string, alone bool, want ledger.Ou
 	f.t.Helper()
 	what := fmt.Sprintf("%s, alone %t", statement, alone)
 	var wait func()
+	answered := make(chan struct{})
+	next := sync.OnceFunc(func() { close(answered) })
 	_, err := f.transfer(myTransfer{alone: alone, at: func(step string, session int64) error {
-		if step == at && wait == nil {
-			wait = f.cutDuring(kill, statement, session)
+		switch {
+		case wait != nil:
+			next()
+		case step == at:
+			wait = f.cutDuring(kill, statement, session, answered)
 		}
 		return nil
 	}})
+	next()
 	if wait == nil {
 		f.t.Fatalf("%s: the step was not reached: %v", what, err)
 	}
@@ -87,8 +94,8 @@ func (f *myFaults) cutOff(kill, at, statement string, alone bool, want ledger.Ou
 }
 
 // cutDuring keeps the session waiting in a statement of this kind, and kills it or the statement, or with an empty kill waits until the server gives
-// it up. It returns at once; the returned function waits until that is done.
-func (f *myFaults) cutDuring(kill, statement string, session int64) (wait func()) {
+// it up, which is when the transfer goes on. It returns at once; the returned function waits until that is done.
+func (f *myFaults) cutDuring(kill, statement string, session int64, answered <-chan struct{}) (wait func()) {
 	release, err := blockCommits(f.t.Context(), f.admin)
 	if err != nil {
 		f.t.Error(err)
@@ -98,11 +105,13 @@ func (f *myFaults) cutDuring(kill, statement string, session int64) (wait func()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		f.await(statement+" to wait", "select count(*) > 0"+executes, session, "%"+statement+"%")
 		if kill != "" {
+			f.await(statement+" to wait", "select count(*) > 0"+executes, session, "%"+statement+"%")
 			mustExecMy(f, "%s %d", kill, session)
+			f.await(statement+" to be cut off", "select count(*) = 0"+executes, session, "%"+statement+"%")
+		} else {
+			<-answered
 		}
-		f.await(statement+" to be cut off", "select count(*) = 0"+executes, session, "%"+statement+"%")
 		if err := release(); err != nil {
 			f.t.Error(err)
 		}
