@@ -141,9 +141,11 @@ func (p *pass) askFate(ctx context.Context, d txlog.Decision, name string) (txlo
 func misplaced(resources []Resource) {
 	listed := map[drivers.XID]bool{}
 	byName := map[string]bool{}
+	listers := map[drivers.XID][]string{}
 	for _, r := range resources {
 		byName[r.Name] = r.Err == nil
 		for _, b := range r.Branches {
+			listers[b.XID] = append(listers[b.XID], r.Name)
 			if b.XID.BQual == r.Name {
 				listed[b.XID] = true
 			}
@@ -156,7 +158,12 @@ func misplaced(resources []Resource) {
 		})
 		for j := range r.Branches {
 			b := &r.Branches[j]
-			if answered, configured := byName[b.XID.BQual]; configured && b.Action == Left && b.XID.BQual != r.Name {
+			answered, configured := byName[b.XID.BQual]
+			switch {
+			case b.Action != Left || b.XID.BQual == r.Name:
+			case !configured && len(listers[b.XID]) == 1:
+				b.Reason += fmt.Sprintf("; it looks as if %s was renamed: then name it %s in the configuration again, until nothing is in doubt", r.Name, b.XID.BQual)
+			case configured:
 				b.Reason = fmt.Sprintf("it is a branch of resource %q, which did not answer", b.XID.BQual)
 				if answered {
 					b.Reason = fmt.Sprintf("it is a branch of resource %q, but was found in %q: are their URLs mixed up?", b.XID.BQual, r.Name)

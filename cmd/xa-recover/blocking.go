@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -54,6 +55,29 @@ func (r *result) untold(resource, why string) {
 		if res := &r.Resources[i]; res.Name == resource && res.Untold == "" {
 			res.Untold = why
 		}
+	}
+}
+
+// writeUntold writes once, for all databases of which it is so, why they can't tell what their branches hold.
+func (r *result) writeUntold(w io.Writer) {
+	var whys []string
+	names := map[string][]string{}
+	for _, res := range r.Resources {
+		_, why, found := strings.Cut(res.Untold, " blocks: ") // of which branch is no matter
+		if !found {
+			why = res.Untold
+		}
+		why, _, _ = strings.Cut(why, ": Error ") // the server's own words are in the JSON output
+		if why == "" {
+			continue
+		}
+		if names[why] == nil {
+			whys = append(whys, why)
+		}
+		names[why] = append(names[why], res.Name)
+	}
+	for _, why := range whys {
+		fmt.Fprintf(w, "For information: what the branches in %s hold is not shown: %s\n", and(names[why]), why)
 	}
 }
 

@@ -111,9 +111,12 @@ const longHelp = `xa-recover shows what a crash left in doubt in several databas
 In a hurry:
 
   xa-recover list       what is in doubt, what would be done, and why
-  xa-recover resolve    does it; it is right at any time, and again
+  xa-recover resolve    does it; it is right at any time, and again, unless
+                        somebody finished branches at a database's own prompt
   xa-recover show ID    one transaction, and its next step
   xa-recover doctor     why a database can't be asked, or can't recover
+
+The log is lost: xa-recover resolve --adopt LOG --dry-run
 
 The decision log and the databases are named in a file, which the application
 may share (--config FILE or XA_CONFIG; in YAML), by the environment variables

@@ -108,9 +108,8 @@ func (a *app) completeLogs(cmd *cobra.Command, _ []string, _ string) (logs []str
 	}
 	defer s.Close()
 	report, _ := s.scan(ctx)
-	r := &result{}
-	r.addForeign(report, a.now())
-	for _, l := range r.Logs {
+	others, _ := othersOf(report.Branches(isForeign))
+	for _, l := range others {
 		logs = append(logs, l.LogID+"\t"+plural(l.Branches, "branch", "branches")+" in "+strings.Join(l.Resources, ", "))
 	}
 	return logs, cobra.ShellCompDirectiveNoFileComp

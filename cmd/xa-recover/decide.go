@@ -79,6 +79,13 @@ func (a *app) decide(ctx context.Context, command, id string, outcome txlog.Outc
 	if err := s.recognize(ctx, id, xid, wrong, report); err != nil {
 		return statusUsage, err
 	}
+	log, _, _ := txid.Split(xid.GTRID)
+	switch {
+	case log != s.log.ID() && !flags.adopt:
+		return statusFailure, fmt.Errorf("%s was made under log %s, not this one (%s): nothing was done. If that log is lost for good, add --adopt", xid.GTRID, log, s.log.ID())
+	case report.InUse[log] != "":
+		return statusInDoubt, fmt.Errorf("%s. Nothing was done", report.InUse[log])
+	}
 	if s.owner != "" {
 		r := newResult(command, report, s, a.now())
 		if r.keep(xid.GTRID); len(r.Branches) > 0 {
@@ -92,12 +99,19 @@ func (a *app) decide(ctx context.Context, command, id string, outcome txlog.Outc
 			return statusFailure, err
 		}
 	}
+	others := report.Branches(func(b recovery.Branch) bool {
+		return isForeign(b) || b.XID.GTRID != xid.GTRID && !txid.Belongs(b.XID.GTRID, s.log.ID())
+	})
 	report, err = s.resolver.Finish(ctx, recovery.Verdict{ID: xid.GTRID, Outcome: outcome, By: a.who(), Why: flags.why, At: a.now(), Force: flags.force})
 	if len(report.Resources) == 0 {
 		return refused(err)
 	}
 	r := newResult(command, report, s, a.now())
 	r.keep(xid.GTRID)
+	if log != s.log.ID() {
+		r.adopted = log
+	}
+	r.Logs, r.strangers = othersOf(others)
 	return a.tell(r, err)
 }
 
@@ -107,12 +121,18 @@ func (a *app) question(ctx context.Context, s *session, report recovery.Report, 
 	r.addBranches(report.Branches(isForeign), a.now())
 	r.keep(id)
 	r.Transaction = &transaction{ID: id, Decision: unknown, Next: "a person's decision"}
-	_, r.Transaction.Begun, _ = txid.Split(id)
+	var log string
+	log, r.Transaction.Begun, _ = txid.Split(id)
 	if outcome, err := s.lookup(ctx, id); err == nil {
 		r.Transaction.Decision = outcome.String()
 	}
+	r.prove(ctx, s, report, id)
+	r.Transaction.Next += r.halves()
 	var b strings.Builder
 	r.write(&b, a.now())
+	if log != r.LogID {
+		fmt.Fprintf(&b, "\nLog %s must be lost for good. %s", log, aliveMeaning)
+	}
 	what := "Commit it"
 	if command == "rollback" {
 		what = "Roll it back"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/internal/connect"
+	"github.com/xasql/xasql/internal/txid"
 	"github.com/xasql/xasql/recovery"
 	"github.com/xasql/xasql/txlog"
 )
@@ -74,6 +76,10 @@ func (a *app) doctor(ctx context.Context) (int, error) {
 	if log != nil {
 		defer log.Close()
 	}
+	var configured []string
+	for _, n := range named {
+		configured = append(configured, n.name)
+	}
 	var wg sync.WaitGroup
 	for i, n := range named {
 		res, err := a.open.resource(n.name, n.url)
@@ -84,7 +90,7 @@ func (a *app) doctor(ctx context.Context) (int, error) {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, a.flags.timeout) // a handful of questions
 			defer cancel()
-			r.Resources[i] = a.checkUp(ctx, res, log)
+			r.Resources[i] = a.checkUp(ctx, res, configured, log)
 		})
 	}
 	wg.Wait()
@@ -149,7 +155,7 @@ func (a *app) checkLog(ctx context.Context, r *doctorResult) txlog.Log {
 }
 
 // checkUp looks at one database.
-func (a *app) checkUp(ctx context.Context, res drivers.Resource, log txlog.Log) checkupResult {
+func (a *app) checkUp(ctx context.Context, res drivers.Resource, configured []string, log txlog.Log) checkupResult {
 	r := checkupResult{Name: res.Name, Findings: []findingResult{}}
 	add := func(s drivers.Severity, problem, hint string) {
 		r.Findings = append(r.Findings, found(s, problem, hint))
@@ -183,6 +189,9 @@ func (a *app) checkUp(ctx context.Context, res drivers.Resource, log txlog.Log) 
 	if unlisted != nil && state(r.Findings) != "unfit" { // else that is why, and has its hint
 		add(drivers.Fatal, "prepared branches can't be listed: "+unlisted.Error(), "check this user's privileges")
 	}
+	if log != nil {
+		r.Findings = append(r.Findings, misnamed(listed, res.Name, configured, log.ID())...)
+	}
 	if r.Identity, err = recovery.Identify(ctx, res); err != nil {
 		add(drivers.Warning, "it can't tell which database it is: "+err.Error(), "")
 	}
@@ -197,6 +206,30 @@ func (a *app) checkUp(ctx context.Context, res drivers.Resource, log txlog.Log) 
 	}
 	slices.SortStableFunc(r.Findings, func(a, b findingResult) int { return cmp.Compare(a.Severity, b.Severity) }) // "fatal" first
 	return r
+}
+
+// misnamed are findings about branches that another log made under this resource's name, and that this log made under a name that nobody has now.
+func misnamed(listed []drivers.Prepared, name string, configured []string, logID string) (findings []findingResult) {
+	logs, names := map[string]int{}, map[string]int{}
+	for _, pr := range listed {
+		log, _, ok := txid.Split(pr.XID.GTRID)
+		switch {
+		case pr.Raw != "" || !ok || pr.XID.FormatID != drivers.FormatID:
+		case log != logID && pr.XID.BQual == name:
+			logs[log]++
+		case log == logID && !slices.Contains(configured, pr.XID.BQual):
+			names[pr.XID.BQual]++
+		}
+	}
+	for _, log := range slices.Sorted(maps.Keys(logs)) {
+		findings = append(findings, found(drivers.Warning, fmt.Sprintf("it holds %s of another log, %s, under this name: was this log's directory lost or replaced?", plural(logs[log], "branch", "branches"), log),
+			"if not, they are another program's, which settles them itself; if so: "+adoptHint(log)))
+	}
+	for _, old := range slices.Sorted(maps.Keys(names)) {
+		findings = append(findings, found(drivers.Warning, fmt.Sprintf("it holds %s of resource %q, which is not configured: was %s named %s before?", plural(names[old], "branch", "branches"), old, name, old),
+			"name it "+old+" in the configuration again, until nothing is in doubt"))
+	}
+	return findings
 }
 
 // maxSkew is by how much clocks may differ.

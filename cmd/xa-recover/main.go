@@ -23,7 +23,7 @@
 //	  branches:    xid raw resource decision action reason error since age_seconds owner holder held locks waiting xmin_age
 //	  decisions:   id outcome at resources settled reason unverified
 //	  notes:       id kind resource by text at
-//	  logs:        log_id transactions branches resources oldest
+//	  logs:        log_id transactions branches resources oldest in_use
 //	forget:        command status log_id owner id notes
 //	doctor:        command status log_id owner findings resources
 //	  checked resources: name version identity prepared used limit clock_skew_seconds findings

@@ -37,7 +37,9 @@ func (a *app) resolveCommand() *cobra.Command {
 rest.
 
 While a live process owns the log nothing is touched: that process settles what
-is in doubt itself. Running resolve again is always right, at any time.
+is in doubt itself. Running resolve again is always right, at any time,
+unless somebody finished branches at a database's own prompt: first compare the
+rows then.
 
 With --adopt the branches of a log that is lost are settled too, under the new
 log that the application has made in its place, as far as a database proves what
@@ -122,9 +124,15 @@ func (a *app) resolveOnce(ctx context.Context, flags resolveFlags) (int, error) 
 	return a.tell(r, err)
 }
 
+// aliveMeaning is what a person must know before a log is called lost.
+const aliveMeaning = `Where the program that owns it is alive it must not be
+adopted: that program may decide otherwise, and not every database can show that
+it is (PostgreSQL can't).
+`
+
 const adoptQuestion = `To adopt a log is a person's word that nobody has it any more, and that no
-application works with it. Its branches are then finished where a database
-proves what became of their transaction.
+application works with it. ` + aliveMeaning + `Its branches are then finished where a database proves what became of their
+transaction.
 
 Adopt %s? Type yes: `
 
@@ -164,16 +172,14 @@ func (a *app) resolve(ctx context.Context, flags resolveFlags) (*result, error) 
 		return nil, err
 	}
 	r := newResult("resolve", report, s, a.now())
-	return r, cmp.Or(err, r.recognizeLogs(flags.adopt, report, a.now()))
+	return r, cmp.Or(err, r.recognizeLogs(flags.adopt))
 }
 
 // recognizeLogs returns an error that is errUsage where an adopted log has no branch, and looks like a slip for one that has.
-func (r *result) recognizeLogs(adopt []string, report recovery.Report, now time.Time) error {
+func (r *result) recognizeLogs(adopt []string) error {
 	for _, log := range adopt {
 		var others []string
-		all := &result{}
-		all.addForeign(report, now)
-		for _, l := range all.Logs {
+		for _, l := range r.Logs {
 			others = append(others, l.LogID)
 		}
 		has := slices.ContainsFunc(r.Branches, func(b branchResult) bool { return txid.Belongs(b.id, log) })

@@ -2,13 +2,10 @@ package main
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/xasql/xasql/drivers"
-	"github.com/xasql/xasql/internal/txid"
 	"github.com/xasql/xasql/recovery"
 	"github.com/xasql/xasql/txlog"
 )
@@ -31,10 +28,15 @@ type result struct {
 	Transaction *transaction     `json:"transaction,omitempty"` // of show
 	Notes       []noteResult     `json:"notes"`                 // what the log keeps for a person until it is forgotten; oldest first
 	NoNotes     bool             `json:"no_notes,omitempty"`    // the log keeps none: a heuristic outcome is told only once
-	Logs        []logResult      `json:"logs,omitempty"`        // of list --all: whose the branches are that other logs made
+	Logs        []logResult      `json:"logs,omitempty"`        // other logs that have branches here; not in show
 	Resources   []resourceResult `json:"resources"`             // as given
 	Branches    []branchResult   `json:"branches"`              // oldest first; foreign ones only with list --all, and in show
 	Decisions   []decisionResult `json:"decisions"`             // that were not settled before; oldest first
+
+	strangers strangers                // and what other programs have prepared
+	adopted   string                   // the lost log whose transaction a person has decided
+	all       bool                     // what is not ours is among the branches
+	proven    map[string]txlog.Outcome // of one transaction, what databases prove, in show
 }
 
 // resourceResult is what one database answered.
@@ -98,15 +100,6 @@ type noteResult struct {
 	At       time.Time `json:"at,omitzero"`
 }
 
-// logResult is another log that has branches in the databases.
-type logResult struct {
-	LogID        string    `json:"log_id"`
-	Transactions int       `json:"transactions"`
-	Branches     int       `json:"branches"`
-	Resources    []string  `json:"resources"` // that hold them
-	Oldest       time.Time `json:"oldest,omitzero"`
-}
-
 func newResult(command string, report recovery.Report, s *session, now time.Time) *result {
 	r := &result{
 		Command: command, Acted: report.Acted, LogID: report.LogID, Owner: s.owner, Damage: text(s.damage),
@@ -114,6 +107,7 @@ func newResult(command string, report recovery.Report, s *session, now time.Time
 		Foreign:   len(report.Branches(isForeign)),
 		Resources: []resourceResult{}, Branches: []branchResult{}, Decisions: []decisionResult{}, Notes: []noteResult{}, NoNotes: report.NoNotes,
 	}
+	r.Logs, r.strangers = othersOf(report.Branches(isForeign))
 	for _, n := range report.Notes {
 		r.Notes = append(r.Notes, noteResult{
 			ID: n.ID, Kind: strings.ReplaceAll(n.Kind.String(), " ", "_"), Resource: n.Resource, By: oneLine(n.By), Text: oneLine(n.Text), At: n.At.UTC()})
@@ -159,41 +153,6 @@ func (r *result) heuristicNotes() int {
 	}
 	return n
 }
-
-// addForeign adds the branches of other logs and other programs.
-func (r *result) addForeign(report recovery.Report, now time.Time) {
-	foreign := report.Branches(isForeign)
-	r.addBranches(foreign, now)
-	byLog, transactions := map[string]*logResult{}, map[string]bool{}
-	for _, b := range foreign {
-		log, begun, ok := txid.Split(b.XID.GTRID)
-		if !ok || b.XID.FormatID != drivers.FormatID {
-			continue
-		}
-		l := byLog[log]
-		if l == nil {
-			l = &logResult{LogID: log, Oldest: begun}
-			byLog[log] = l
-		}
-		l.Branches++
-		if !transactions[b.XID.GTRID] {
-			transactions[b.XID.GTRID] = true
-			l.Transactions++
-		}
-		if !slices.Contains(l.Resources, b.Resource) {
-			l.Resources = append(l.Resources, b.Resource)
-		}
-		if begun.Before(l.Oldest) {
-			l.Oldest = begun
-		}
-	}
-	for _, log := range slices.Sorted(maps.Keys(byLog)) {
-		slices.Sort(byLog[log].Resources)
-		r.Logs = append(r.Logs, *byLog[log])
-	}
-}
-
-func isForeign(b recovery.Branch) bool { return b.Action == recovery.Foreign }
 
 func (r *result) addBranches(branches []recovery.Branch, now time.Time) {
 	for _, b := range branches {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -90,10 +91,16 @@ func (a *app) show(ctx context.Context, id string) (int, error) {
 	if err != nil && s.damage == nil {
 		return statusFailure, cmp.Or(wrong, err)
 	}
+	r := newResult("show", report, s, a.now())
+	r.Logs = nil
+	if wrong != nil {
+		if r.explainNamed(report, id, a.now()) {
+			return a.tell(r, s.damage)
+		}
+	}
 	if err := s.recognize(ctx, id, xid, wrong, report); err != nil {
 		return statusUsage, err
 	}
-	r := newResult("show", report, s, a.now())
 	tx := &transaction{ID: xid.GTRID, Decision: undecided}
 	if xid.FormatID != drivers.FormatID {
 		tx.ID = xid.String() // another program's bytes may be anything
@@ -101,24 +108,40 @@ func (a *app) show(ctx context.Context, id string) (int, error) {
 	r.Transaction = tx
 	_, tx.Begun, _ = txid.Split(xid.GTRID)
 
-	if xid.FormatID != drivers.FormatID || !txid.Belongs(xid.GTRID, s.log.ID()) {
+	if xid.FormatID != drivers.FormatID {
 		err = r.explainForeign(report, xid, a.now())
 	} else {
-		var outcome txlog.Outcome
-		outcome, err = s.lookup(ctx, xid.GTRID)
-		switch {
-		case s.damage != nil && (err == nil || errors.Is(err, txlog.ErrCorrupt)):
-			r.explainDamage(outcome, err)
-			err = nil
-		case err == nil:
-			err = r.explain(outcome)
-		}
+		r.prove(ctx, s, report, tx.ID)
+		err = r.explainOurs(ctx, s, report, xid, a.now())
 	}
 	if err != nil {
 		return r.exitStatus(), err
 	}
 	r.addBlocking(ctx, s.resources)
 	return a.tell(r, s.damage)
+}
+
+// explainOurs looks into the log first: what was decided of another log's transaction, which was adopted, is in it as well.
+func (r *result) explainOurs(ctx context.Context, s *session, report recovery.Report, xid drivers.XID, now time.Time) error {
+	outcome, err := s.lookup(ctx, xid.GTRID)
+	unreadable := s.damage != nil && errors.Is(err, txlog.ErrCorrupt)
+	switch {
+	case err != nil && !unreadable:
+		return err
+	case txid.Belongs(xid.GTRID, s.log.ID()) || err == nil && (outcome != txlog.Undecided || r.hasNotes(xid.GTRID)):
+	default:
+		return r.explainForeign(report, xid, now)
+	}
+	r.addBranches(report.Branches(isForeign), now) // those of an adopted one that turn up after it was settled
+	if s.damage != nil {
+		r.explainDamage(outcome, err)
+		return nil
+	}
+	return r.explain(outcome)
+}
+
+func (r *result) hasNotes(id string) bool {
+	return slices.ContainsFunc(r.Notes, func(n noteResult) bool { return n.ID == id })
 }
 
 // explain narrows the result down to the transaction, and finds its next step. The exit status is about this transaction alone.
@@ -130,14 +153,19 @@ func (r *result) explain(outcome txlog.Outcome) error {
 	unreached := r.unreached()
 	r.Status = "in_doubt"
 	defer func() {
-		if r.heuristicNotes() > 0 {
-			r.Status = "heuristic"
-			tx.Next += "; look at what is noted, and when all is in order run xa-recover forget " + tx.ID
+		if r.heuristicNotes() == 0 {
+			return
 		}
+		r.Status = "heuristic"
+		mend := "put the data in order (complete the transaction everywhere, or reverse it), and only then run xa-recover forget " + tx.ID
+		if len(r.Branches) > 0 || len(unreached) > 0 || len(r.Decisions) > 0 && !r.Decisions[0].Settled {
+			mend = tx.Next + "; then " + mend
+		}
+		tx.Next = mend
 	}()
 	switch {
 	case len(r.Branches) > 0:
-		tx.Next = r.nextStep()
+		tx.Next = r.nextStep() + r.halves()
 	case len(r.Decisions) > 0 && !r.Decisions[0].Settled:
 		tx.Next = "nothing is settled yet: " + r.Decisions[0].Reason
 	case len(r.Decisions) > 0:
@@ -148,7 +176,7 @@ func (r *result) explain(outcome txlog.Outcome) error {
 		tx.Next = "nothing: it is settled"
 	case len(r.Notes) > 0:
 		r.Status = "settled"
-		tx.Next = "nothing: no database holds a branch of it, and the decision is forgotten"
+		tx.Next = "nothing: no database holds a branch of it, and the log has no decision of it now"
 	case len(unreached) > 0:
 		tx.Next = fmt.Sprintf("ask again: the log has no decision of it, and %s could not be asked", quotedNames(unreached))
 	default:
@@ -204,15 +232,49 @@ func (r *result) explainForeign(report recovery.Report, xid drivers.XID, now tim
 	same := report.Branches(func(b recovery.Branch) bool {
 		return b.Raw == "" && b.XID.FormatID == xid.FormatID && b.XID.GTRID == xid.GTRID && (xid.BQual == "" || b.XID.BQual == xid.BQual)
 	})
-	r.Branches, r.Decisions, r.InDoubt, r.Heuristic, r.Status = []branchResult{}, []decisionResult{}, 0, 0, "settled"
+	r.Branches, r.Decisions, r.Notes, r.InDoubt, r.Heuristic, r.Status = []branchResult{}, []decisionResult{}, []noteResult{}, 0, 0, "settled"
 	r.Foreign = len(same)
 	r.addBranches(same, now)
-	if len(same) == 0 {
-		return fmt.Errorf("%s is not known: it is not of this log (%s), and no database holds a branch of it", r.Transaction.ID, r.LogID)
+	tx := r.Transaction
+	tx.Foreign = true
+	log, _, ours := txid.Split(xid.GTRID)
+	others, strange := othersOf(same)
+	switch ours = ours && xid.FormatID == drivers.FormatID; {
+	case len(same) == 0 && len(r.proven) == 0:
+		return fmt.Errorf("%s is not known: it is not of this log (%s), which has no decision of it, and no database holds a branch of it", tx.ID, r.LogID)
+	case !ours:
+		tx.Next = strange.ask()
+	case len(same) == 0:
+		tx.Next = "nothing: no database holds a branch of it"
+	case others[0].InUse != "" || report.InUse[log] != "":
+		tx.Next = "none here: " + others[0].advice()
+	default:
+		tx.Next = "none here: the program that owns log " + log + " settles it itself, with its own configuration. Only if that log was lost or replaced: " + adoptHint(log)
 	}
-	r.Transaction.Foreign = true
-	r.Transaction.Next = "nothing here: " + same[0].Reason + ", which this log must not touch"
 	return nil
+}
+
+// explainNamed narrows the result down to what another program has prepared under a name that is no XID, as list --all prints it.
+func (r *result) explainNamed(report recovery.Report, name string, now time.Time) bool {
+	same := report.Branches(func(b recovery.Branch) bool { return b.Raw != "" && (b.Raw == name || strconv.Quote(b.Raw) == name) })
+	if len(same) == 0 {
+		return false
+	}
+	_, strange := othersOf(same)
+	r.Branches, r.Decisions, r.Notes, r.InDoubt, r.Heuristic, r.Status = []branchResult{}, []decisionResult{}, []noteResult{}, 0, 0, "settled"
+	r.Foreign = len(same)
+	r.Transaction = &transaction{ID: oneLine(name), Decision: undecided, Foreign: true, Next: strange.ask()}
+	r.addBranches(same, now)
+	return true
+}
+
+// ask is the next step of what another program has prepared.
+func (s strangers) ask() string {
+	who := "its owner"
+	if len(s.owners) > 0 {
+		who += " (" + and(s.owners) + ")"
+	}
+	return fmt.Sprintf("none here: another program has prepared it in %s: ask %s. xa-recover never touches it", and(s.resources), who)
 }
 
 func quotedNames(resources []resourceResult) string {

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/xasql/xasql/recovery"
+	"github.com/xasql/xasql/txlog"
 )
 
 // tell writes the result to standard output and returns the exit status. A run that was cut short before it asked any database
@@ -34,18 +35,24 @@ func (r *result) write(w io.Writer, now time.Time) {
 		}
 	}
 	if r.Transaction != nil {
+		add(r.writeWithheld)
 		add(func(w io.Writer) { r.writeTransaction(w, now) })
 		add(r.writeStates)
 		add(func(w io.Writer) { r.writeNotes(w, now) })
 		add(r.writeFailures)
 	} else {
+		add(r.writeWithheld)
 		add(func(w io.Writer) { r.writeBranches(w, false) })
 		add(func(w io.Writer) { r.writeBranches(w, true) })
 		add(func(w io.Writer) { r.writeLogs(w, now) })
 		add(func(w io.Writer) { r.writeDecisions(w, now) })
 		add(func(w io.Writer) { r.writeNotes(w, now) })
 		add(r.writeFailures)
-		add(r.writeSummary)
+		add(func(w io.Writer) {
+			if r.writeSummary(w); !r.all {
+				r.writeOthers(w, now)
+			}
+		})
 	}
 	io.WriteString(w, strings.Join(paragraphs, "\n"))
 }
@@ -105,46 +112,55 @@ func (r *result) writeNotes(w io.Writer, now time.Time) {
 	t := table{}
 	t.row("", "NOTED", "AGE", "RESOURCE", "BY", "TRANSACTION")
 	for _, n := range r.Notes {
-		t.row(n.Text, strings.ReplaceAll(n.Kind, "_", " "), age(now, n.At), orDash(n.Resource), orDash(n.By), n.ID)
+		text := n.Text
+		if r.Transaction != nil && n.Kind == txlog.Heuristic.String() && slices.ContainsFunc(r.Resources, func(res resourceResult) bool { return res.Name == n.Resource }) &&
+			!slices.ContainsFunc(r.Branches, func(b branchResult) bool { return b.Resource == n.Resource }) {
+			text = "" // it is the state of that database
+		}
+		t.row(text, strings.ReplaceAll(n.Kind, "_", " "), age(now, n.At), orDash(n.Resource), orDash(n.By), n.ID)
 	}
 	t.write(w)
 }
 
 // writeLogs writes whose the branches of other logs are.
 func (r *result) writeLogs(w io.Writer, now time.Time) {
+	if !r.all {
+		return // a line at the end tells it
+	}
 	t := table{}
 	t.row("", "OTHER LOG", "OLDEST", "TRANSACTIONS", "BRANCHES", "IN")
 	for _, l := range r.Logs {
 		t.row("", l.LogID, age(now, l.Oldest), strconv.Itoa(l.Transactions), strconv.Itoa(l.Branches), strings.Join(l.Resources, ", "))
 	}
 	if t.write(w); len(t.rows) > 1 {
-		fmt.Fprintln(w, "A log that nobody has any more: xa-recover resolve --adopt LOG --dry-run tells what can be done.")
+		fmt.Fprintln(w, "These belong to other programs, which may be running, and settle them themselves with their own configuration.")
+		fmt.Fprintln(w, "Only if such a log is destroyed: xa-recover resolve --adopt LOG --dry-run tells what can be done.")
 	}
 }
 
-// writeFailures writes which databases did not answer, may not settle anything, or are not what their name makes one think.
+// writeWithheld writes which databases may not settle anything: it is above all that hangs on it.
+func (r *result) writeWithheld(w io.Writer) {
+	for _, res := range r.Resources {
+		if res.Withheld != "" {
+			fmt.Fprintf(w, "%s settles nothing: %s\n", res.Name, res.Withheld)
+		}
+	}
+}
+
+// writeFailures writes which databases did not answer, or are not what their name makes one think.
 func (r *result) writeFailures(w io.Writer) {
 	for _, res := range r.Resources {
 		if res.Error != "" {
 			fmt.Fprintf(w, "%s could not be asked: %s\n", res.Name, res.Error)
 		}
-		if res.Withheld != "" {
-			fmt.Fprintf(w, "%s settles nothing: %s\n", res.Name, res.Withheld)
-		}
 		if res.Was != "" && res.Withheld == "" {
-			noted := "it is noted as that now"
-			if !r.Acted {
-				noted = "no decision hangs on that, and resolve will note it"
-			}
-			fmt.Fprintf(w, "%s is another database than before (it was %q, it is %q): %s.\n", res.Name, res.Was, res.Identity, noted)
+			r.writeRebound(w, res)
 		}
 		if res.SameAs != "" {
 			fmt.Fprintf(w, "%s is the same database as %s, or on the same MySQL server: one name would do, and one branch in place of two.\n", res.Name, res.SameAs)
 		}
-		if res.Untold != "" {
-			fmt.Fprintf(w, "%s does not tell what its branches hold: %s\n", res.Name, res.Untold)
-		}
 	}
+	r.writeUntold(w)
 	if len(r.unreached()) > 0 {
 		fmt.Fprintln(w, "xa-recover doctor looks into what can't be asked.")
 	}
@@ -154,10 +170,36 @@ func (r *result) writeFailures(w io.Writer) {
 	}
 }
 
+// writeRebound writes that a name means another database now, and what speaks for its having all that the old one had.
+func (r *result) writeRebound(w io.Writer, res resourceResult) {
+	is := "is now"
+	if !r.Acted {
+		is = "would be noted as"
+	}
+	named, here := 0, 0
+	for _, d := range r.Decisions {
+		if d.Outcome == txlog.Committed.String() && slices.Contains(d.Resources, res.Name) {
+			named++
+			if slices.ContainsFunc(r.Branches, func(b branchResult) bool { return b.id == d.ID && b.Resource == res.Name }) {
+				here++
+			}
+		}
+	}
+	hangs := "no decision hangs on that"
+	if named > 0 {
+		hangs = fmt.Sprintf("%d of %d unsettled decisions that name it have their branch prepared here", here, named)
+	}
+	fmt.Fprintf(w, "%s %s %s, was %s; %s.\n", res.Name, is, res.Identity, res.Was, hangs)
+}
+
 func (r *result) writeSummary(w io.Writer) {
 	if settled := r.settledDecisions(); r.Acted && len(r.Branches)+settled > 0 {
-		fmt.Fprintf(w, "Committed %s, rolled back %d, left %d; settled %s.\n", plural(r.count(recovery.Committed), "branch", "branches"),
-			r.count(recovery.RolledBack), r.InDoubt, plural(settled, "decision", "decisions"))
+		of := ""
+		if n := r.transactions(func(branchResult) bool { return true }); n > 0 {
+			of = ", of " + plural(n, "transaction", "transactions")
+		}
+		fmt.Fprintf(w, "Committed %s, rolled back %d, left %d%s; settled %s.\n", plural(r.count(recovery.Committed), "branch", "branches"),
+			r.count(recovery.RolledBack), r.InDoubt, of, plural(settled, "decision", "decisions"))
 	}
 	unreached := len(r.unreached())
 	switch {
@@ -171,10 +213,10 @@ func (r *result) writeSummary(w io.Writer) {
 		fmt.Fprintf(w, "%s a person, until xa-recover forget ID: what was finished against the decision is noted above.\n",
 			plural(r.heuristicNotes(), "outcome needs", "outcomes need"))
 		if r.InDoubt > 0 {
-			fmt.Fprintf(w, "%s in doubt.\n", plural(r.InDoubt, "branch is", "branches are"))
+			fmt.Fprintln(w, r.doubt())
 		}
 	case r.InDoubt > 0:
-		fmt.Fprintf(w, "%s in doubt.\n", plural(r.InDoubt, "branch is", "branches are"))
+		fmt.Fprintln(w, r.doubt())
 	case unreached > 0:
 		fmt.Fprintf(w, "Nothing is known to be in doubt, but %s could not be asked.\n", plural(unreached, "database", "databases"))
 	case r.Status != "settled":
@@ -182,7 +224,7 @@ func (r *result) writeSummary(w io.Writer) {
 	case r.Command == "commit" || r.Command == "rollback":
 		fmt.Fprintf(w, "Nothing of it is in doubt in %s.\n", plural(len(r.Resources), "database", "databases"))
 	default:
-		fmt.Fprintf(w, "Nothing is in doubt in %s.\n", plural(len(r.Resources), "database", "databases"))
+		fmt.Fprintf(w, "Nothing of this log (%s) is in doubt in %s.\n", r.LogID, plural(len(r.Resources), "database", "databases"))
 	}
 	if r.NoNotes && (r.Heuristic > 0 || r.Command == "commit" || r.Command == "rollback") {
 		fmt.Fprintln(w, "This log keeps no notes: write down what you see here.")
@@ -190,9 +232,42 @@ func (r *result) writeSummary(w io.Writer) {
 	if r.Owner != "" {
 		fmt.Fprintf(w, "The log is in the hands of a live process (%s), which settles what is in doubt itself. Nothing was touched.\n", r.Owner)
 	}
-	if listed := r.count(recovery.Foreign); r.Foreign > listed {
-		fmt.Fprintf(w, "%s of other logs and programs not shown: list --all shows them.\n", plural(r.Foreign-listed, "branch", "branches"))
+}
+
+// transactions counts those that have a branch as is asked for.
+func (r *result) transactions(keep func(branchResult) bool) int {
+	ids := map[string]bool{}
+	for _, b := range r.Branches {
+		if b.Action != actionName(recovery.Foreign) && keep(b) {
+			ids[b.id] = true
+		}
 	}
+	return len(ids)
+}
+
+// doubt counts what is in doubt, and what would become of it.
+func (r *result) doubt() string {
+	are := "are"
+	if r.InDoubt == 1 {
+		are = "is"
+	}
+	transactions := r.transactions(func(b branchResult) bool { return b.live })
+	line := fmt.Sprintf("%s of %s %s in doubt", plural(r.InDoubt, "branch", "branches"), plural(transactions, "transaction", "transactions"), are)
+	if r.count(recovery.WouldCommit)+r.count(recovery.WouldRollBack) == 0 {
+		return line + "."
+	}
+	var parts []string
+	for _, p := range []struct {
+		action recovery.Action
+		text   string
+	}{
+		{recovery.WouldCommit, "to commit"}, {recovery.WouldRollBack, "to roll back"}, {recovery.Live, "in hand"}, {recovery.Left, "left"},
+	} {
+		if n := r.count(p.action); n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, p.text))
+		}
+	}
+	return line + ": " + strings.Join(parts, ", ") + "."
 }
 
 // writeTransaction writes what show found.
@@ -208,6 +283,8 @@ func (r *result) writeTransaction(w io.Writer, now time.Time) {
 	case tx.Foreign:
 		decision = "not known here"
 	case tx.Decision == unknown:
+	case tx.Decision == undecided && len(r.Notes) > 0:
+		decision = "none in the log now"
 	case tx.Settled:
 		decision += ", settled"
 	case tx.Decision != undecided:
@@ -218,29 +295,10 @@ func (r *result) writeTransaction(w io.Writer, now time.Time) {
 		t.row("", "decided", when(now, d.At))
 		t.row("", "names", strings.Join(d.Resources, ", "))
 	}
-	t.row("", "next step", tx.Next)
-	t.write(w)
-}
-
-// writeStates writes what each database holds of the transaction.
-func (r *result) writeStates(w io.Writer) {
-	t := table{}
-	t.row("", "RESOURCE", "STATE", "NEXT", "XID")
-	for _, res := range r.Resources {
-		held := false
-		for _, b := range r.Branches {
-			if b.Resource == res.Name {
-				held = true
-				t.row(r.why(b), b.Resource, "prepared, "+b.age()+" old", r.action(b), b.name())
-			}
-		}
-		switch {
-		case res.Error != "":
-			t.row("", res.Name, "not known", "-", "-")
-		case !held:
-			t.row("", res.Name, "holds nothing of it", "-", "-")
-		}
+	if n := r.heuristicNotes(); n > 0 {
+		t.row("", "status", plural(n, "heuristic outcome", "heuristic outcomes")+": a person must look")
 	}
+	t.row("", "next step", tx.Next)
 	t.write(w)
 }
 
@@ -274,10 +332,27 @@ func (r *result) why(b branchResult) string {
 	case b.Reason != "" && b.Error != "":
 		why = b.Reason + ": " + b.Error
 	}
+	if name := r.unsettles(b); name != "" {
+		why = strings.TrimPrefix(why+"; then it stays unsettled, as "+name+" settles nothing", "; ")
+	}
 	if blocks := b.blocking(); blocks != "" {
 		return strings.TrimPrefix(why+"; "+blocks, "; ")
 	}
 	return why
+}
+
+// unsettles names a resource that keeps the branch's decision from being settled, although the branch would be finished; "" where none does.
+func (r *result) unsettles(b branchResult) string {
+	if b.Action != actionName(recovery.WouldCommit) && b.Action != actionName(recovery.WouldRollBack) {
+		return ""
+	}
+	i := slices.IndexFunc(r.Decisions, func(d decisionResult) bool { return d.ID == b.id })
+	for _, res := range r.Resources {
+		if res.Withheld != "" && (i < 0 || slices.Contains(r.Decisions[i].Resources, res.Name)) {
+			return res.Name
+		}
+	}
+	return ""
 }
 
 func (b branchResult) age() string {
@@ -337,6 +412,9 @@ func (t *table) row(note string, cells ...string) {
 	t.notes = append(t.notes, note)
 }
 
+// longNote is the length from which a note is not repeated under the next row.
+const longNote = 80
+
 // write writes the table unless it has only a heading.
 func (t *table) write(w io.Writer) {
 	if len(t.rows) < 2 {
@@ -351,13 +429,19 @@ func (t *table) write(w io.Writer) {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}
+	said := ""
 	for n, row := range t.rows {
 		for i, cell := range row[:len(row)-1] {
 			fmt.Fprintf(w, "%-*s  ", widths[i], cell)
 		}
 		fmt.Fprintln(w, row[len(row)-1])
-		if t.notes[n] != "" {
-			fmt.Fprintln(w, "    "+t.notes[n])
+		switch note := t.notes[n]; {
+		case note == "":
+		case note == said && len(note) > longNote:
+			fmt.Fprintln(w, "    as above")
+		default:
+			fmt.Fprintln(w, "    "+note)
+			said = note
 		}
 	}
 }

@@ -92,6 +92,9 @@ func (r *result) line() string {
 	for _, res := range r.unreached() {
 		line += fmt.Sprintf(" %s: %s.", res.Name, strings.TrimSuffix(res.Error, "."))
 	}
+	if listed := r.count(recovery.Foreign); r.Foreign > listed {
+		line += fmt.Sprintf(" %s of other logs and programs not shown: list --all shows them.", plural(r.Foreign-listed, "branch", "branches"))
+	}
 	if r.Status != "settled" {
 		line += " Run xa-recover list."
 	}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/xasql/xasql/internal/txid"
+	"github.com/xasql/xasql/recovery"
+	"github.com/xasql/xasql/txlog"
+)
+
+// prove asks the databases what has become of the transaction's branches.
+func (r *result) prove(ctx context.Context, s *session, report recovery.Report, id string) {
+	d := txlog.Decision{ID: id}
+	for _, known := range report.Decisions {
+		if known.ID == id {
+			d = known.Decision
+		}
+	}
+	r.proven = s.resolver.Proven(ctx, d)
+}
+
+// writeStates writes what each database holds, or proves, of the transaction.
+func (r *result) writeStates(w io.Writer) {
+	t := table{}
+	t.row("", "RESOURCE", "STATE", "NEXT", "XID")
+	for _, res := range r.Resources {
+		held := false
+		for _, b := range r.Branches {
+			if b.Resource == res.Name {
+				held = true
+				t.row(r.why(b), b.Resource, "prepared, "+b.age()+" old", r.action(b), b.name())
+			}
+		}
+		if !held {
+			state, note := r.state(res)
+			t.row(note, res.Name, state, "-", "-")
+		}
+	}
+	t.write(w)
+}
+
+// state is what is known of a database that lists no branch of the transaction. What nothing proves is not claimed.
+func (r *result) state(res resourceResult) (state, note string) {
+	for _, n := range r.Notes {
+		if n.Kind == txlog.Heuristic.String() && n.Resource == res.Name {
+			return "heuristic", n.Text
+		}
+	}
+	switch r.proven[res.Name] {
+	case txlog.Committed:
+		return "committed (proven)", ""
+	case txlog.Aborted:
+		return "rolled back (proven)", ""
+	}
+	named, known := r.participants()
+	switch {
+	case res.Error != "":
+		return "not known", ""
+	case res.Withheld != "":
+		return "another database", "it holds nothing of it, which tells nothing of the one that was meant"
+	case known && slices.Contains(named, res.Name):
+		return "holds nothing of it any more", "the decision to commit names it: committed, or gone"
+	case known:
+		return "has no part in it", ""
+	}
+	return "holds nothing of it", ""
+}
+
+// participants are the databases that had a part in the transaction. Only a coordinator's own decision to commit tells that: any other names all databases.
+func (r *result) participants() (names []string, known bool) {
+	if r.Transaction == nil || !txid.Belongs(r.Transaction.ID, r.LogID) || len(r.Decisions) != 1 || r.Decisions[0].Outcome != txlog.Committed.String() {
+		return nil, false
+	}
+	for _, n := range r.Notes {
+		if n.ID == r.Transaction.ID && n.Kind != txlog.Heuristic.String() {
+			return nil, false
+		}
+	}
+	return r.Decisions[0].Resources, true
+}
+
+// halves warns of a transaction without a decision, to be rolled back, of which other databases hold nothing: somebody may have finished it there by hand.
+func (r *result) halves() string {
+	if r.count(recovery.WouldRollBack) == 0 || r.Transaction.Decision != undecided {
+		return ""
+	}
+	var silent, committed []string
+	for _, res := range r.Resources {
+		holds := slices.ContainsFunc(r.Branches, func(b branchResult) bool { return b.Resource == res.Name })
+		switch {
+		case r.proven[res.Name] == txlog.Committed:
+			committed = with(committed, res.Name)
+		case !holds && res.Error == "" && res.Withheld == "" && r.proven[res.Name] == txlog.Undecided:
+			silent = with(silent, res.Name)
+		}
+	}
+	switch {
+	case len(committed) > 0:
+		return fmt.Sprintf("; but first: %s has committed its branch (proven), and to roll back would leave half: compare the rows, then decide with xa-recover commit or rollback %s",
+			and(committed), r.Transaction.ID)
+	case len(silent) > 0:
+		hold := "hold"
+		if len(silent) == 1 {
+			hold = "holds"
+		}
+		return fmt.Sprintf("; %s %s nothing of it: normally it was not prepared there yet; if somebody finished it there by hand, compare the rows first: rolling back would leave half",
+			and(silent), hold)
+	}
+	return ""
+}
