@@ -23,11 +23,11 @@ func TestDemoLosesNoMoneyAndLeavesNothingInDoubt(t *testing.T) {
 	for _, claim := range []string{
 		"moved 10 from berlin to paris",
 		"the decision to commit is in the log. kill -9!",
-		"2 branches are in doubt.",
-		"Committed 2 branches, rolled back 0, left 0; settled 1 decision.",
+		"2 branches of 1 transaction are in doubt: ",
+		"Committed 2 branches, rolled back 0, left 0, of 1 transaction; settled 1 decision.",
 		"nothing is decided. kill -9!",
-		"Committed 0 branches, rolled back 2, left 0; settled 1 decision.",
-		"Nothing is in doubt in 2 databases.",
+		"Committed 0 branches, rolled back 2, left 0, of 1 transaction; settled 1 decision.",
+		" is in doubt in 2 databases.",
 		"berlin 70 + paris 130 = 200",
 	} {
 		if !strings.Contains(string(out), claim) {
