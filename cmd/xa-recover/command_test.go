@@ -47,6 +47,7 @@ type world struct {
 	app      *app            // of the command that runs
 	onOpen   func()          // called before a log is opened
 	proven   map[string]bool // what paris proves of transactions: committed, or not
+	held     map[string]bool // transactions whose branch a live session holds in paris
 	session  strings.Builder // what was typed and answered
 }
 
@@ -194,6 +195,9 @@ func (w *world) resource(name, url string) (drivers.Resource, error) {
 	if w.proven != nil && name == "paris" {
 		res.Driver = proving{res.Driver, w.proven}
 	}
+	if w.held != nil && name == "paris" {
+		res.Driver = holding{res.Driver, w.held}
+	}
 	return res, nil
 }
 
@@ -208,6 +212,20 @@ var _ drivers.Prover = proving{}
 func (p proving) Outcome(_ context.Context, _ *sql.DB, xid drivers.XID, _ string) (committed, proven bool, err error) {
 	committed, proven = p.committed[xid.GTRID]
 	return committed, proven, nil
+}
+
+// holding is a driver that shows which branches a live session holds.
+type holding struct {
+	drivers.Driver
+	held map[string]bool
+}
+
+func (h holding) Prepared(ctx context.Context, db *sql.DB) ([]drivers.Prepared, error) {
+	list, err := h.Driver.Prepared(ctx, db)
+	for i := range list {
+		list[i].Held = h.held[list[i].XID.GTRID]
+	}
+	return list, err
 }
 
 // checksums are those of a damaged record, which depend on the log's random identity.

@@ -127,7 +127,7 @@ func (a *app) question(ctx context.Context, s *session, report recovery.Report, 
 		r.Transaction.Decision = outcome.String()
 	}
 	r.prove(ctx, s, report, id)
-	r.Transaction.Next += r.halves()
+	r.Transaction.Next = r.halves(r.Transaction.Next)
 	var b strings.Builder
 	r.write(&b, a.now())
 	if log != r.LogID {

@@ -118,8 +118,8 @@ func (r *result) writeOthers(w io.Writer, now time.Time) {
 			fmt.Fprintf(w, "%s more: list --all shows them.\n", plural(len(r.Logs)-i, "other log has", "other logs have"))
 			break
 		}
-		fmt.Fprintln(w, l.sentence(now, l.LogID == r.adopted))
-		fmt.Fprintf(w, "    %s\n", l.advice())
+		adopted := l.LogID == r.adopted
+		fmt.Fprintf(w, "%s\n    %s\n", l.sentence(now, adopted), l.advice(adopted))
 	}
 	if there := slices.ContainsFunc(r.Logs, func(l logResult) bool { return l.LogID == r.adopted }); r.adopted != "" && !there && len(r.unreached()) == 0 {
 		fmt.Fprintf(w, "No other branch of log %s is prepared in %s.\n", r.adopted, plural(len(r.Resources), "database", "databases"))
@@ -130,24 +130,28 @@ func (r *result) writeOthers(w io.Writer, now time.Time) {
 }
 
 func (l logResult) sentence(now time.Time, adopted bool) string {
-	which, are, wait := "of another log, "+l.LogID+",", "are", "them"
-	if adopted {
-		which = "more of log " + l.LogID
-	}
+	are, wait := "are", "them"
 	if l.Branches == 1 {
 		are, wait = "is", "it"
+	}
+	which := plural(l.Branches, "branch", "branches") + " of another log, " + l.LogID + ","
+	if adopted {
+		which = plural(l.Branches, "more branch", "more branches") + " of log " + l.LogID
 	}
 	oldest := ""
 	if !l.Oldest.IsZero() {
 		oldest = ", the oldest for " + age(now, l.Oldest)
 	}
-	return fmt.Sprintf("%s %s %s prepared in %s%s: rows may wait for %s.", plural(l.Branches, "branch", "branches"), which, are, and(l.Resources), oldest, wait)
+	return fmt.Sprintf("%s %s prepared in %s%s: rows may wait for %s.", which, are, and(l.Resources), oldest, wait)
 }
 
 // advice is what is to be done about a log's branches.
-func (l logResult) advice() string {
-	if l.InUse != "" {
+func (l logResult) advice(adopted bool) string {
+	switch {
+	case l.InUse != "":
 		return inUse(l.LogID, l.InUse)
+	case adopted:
+		return adoptHint(l.LogID) + " tells what can be done"
 	}
 	return "Another program's? It settles them itself. If that log's directory was lost or replaced: " + adoptHint(l.LogID)
 }

@@ -165,7 +165,7 @@ func (r *result) explain(outcome txlog.Outcome) error {
 	}()
 	switch {
 	case len(r.Branches) > 0:
-		tx.Next = r.nextStep() + r.halves()
+		tx.Next = r.halves(r.nextStep())
 	case len(r.Decisions) > 0 && !r.Decisions[0].Settled:
 		tx.Next = "nothing is settled yet: " + r.Decisions[0].Reason
 	case len(r.Decisions) > 0:
@@ -238,7 +238,8 @@ func (r *result) explainForeign(report recovery.Report, xid drivers.XID, now tim
 	tx := r.Transaction
 	tx.Foreign = true
 	log, _, ours := txid.Split(xid.GTRID)
-	others, strange := othersOf(same)
+	_, strange := othersOf(same)
+	others, _ := othersOf(report.Branches(func(b recovery.Branch) bool { return txid.Belongs(b.XID.GTRID, log) })) // a session may show elsewhere that it is in use
 	switch ours = ours && xid.FormatID == drivers.FormatID; {
 	case len(same) == 0 && len(r.proven) == 0:
 		return fmt.Errorf("%s is not known: it is not of this log (%s), which has no decision of it, and no database holds a branch of it", tx.ID, r.LogID)
@@ -246,8 +247,8 @@ func (r *result) explainForeign(report recovery.Report, xid drivers.XID, now tim
 		tx.Next = strange.ask()
 	case len(same) == 0:
 		tx.Next = "nothing: no database holds a branch of it"
-	case others[0].InUse != "" || report.InUse[log] != "":
-		tx.Next = "none here: " + others[0].advice()
+	case len(others) > 0 && others[0].InUse != "":
+		tx.Next = "none here: " + others[0].advice(false)
 	default:
 		tx.Next = "none here: the program that owns log " + log + " settles it itself, with its own configuration. Only if that log was lost or replaced: " + adoptHint(log)
 	}

@@ -82,10 +82,10 @@ func (r *result) participants() (names []string, known bool) {
 	return r.Decisions[0].Resources, true
 }
 
-// halves warns of a transaction without a decision, to be rolled back, of which other databases hold nothing: somebody may have finished it there by hand.
-func (r *result) halves() string {
+// halves adds a warning to the next step of a transaction without a decision, to be rolled back, of which other databases hold nothing: somebody may have finished it there by hand.
+func (r *result) halves(next string) string {
 	if r.count(recovery.WouldRollBack) == 0 || r.Transaction.Decision != undecided {
-		return ""
+		return next
 	}
 	var silent, committed []string
 	for _, res := range r.Resources {
@@ -99,15 +99,15 @@ func (r *result) halves() string {
 	}
 	switch {
 	case len(committed) > 0:
-		return fmt.Sprintf("; but first: %s has committed its branch (proven), and to roll back would leave half: compare the rows, then decide with xa-recover commit or rollback %s",
+		return fmt.Sprintf("%s has committed its branch (proven), and resolve would roll the rest back, which leaves half: compare the rows, then decide with xa-recover commit or rollback %s",
 			and(committed), r.Transaction.ID)
 	case len(silent) > 0:
 		hold := "hold"
 		if len(silent) == 1 {
 			hold = "holds"
 		}
-		return fmt.Sprintf("; %s %s nothing of it: normally it was not prepared there yet; if somebody finished it there by hand, compare the rows first: rolling back would leave half",
-			and(silent), hold)
+		return fmt.Sprintf("%s; %s %s nothing of it: normally it was not prepared there yet; if somebody finished it there by hand, compare the rows first: rolling back would leave half",
+			next, and(silent), hold)
 	}
-	return ""
+	return next
 }
