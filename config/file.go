@@ -129,7 +129,7 @@ func (r Resource) Open() (drivers.Resource, error) {
 	if err != nil {
 		return drivers.Resource{}, fmt.Errorf("config: resource %q: %w", r.Name, err)
 	}
-	res, err := connect.ResourceWith(r.Name, r.URL, password)
+	res, err := connect.ResourceWith(r.Name, r.URL, password, r.PasswordFile)
 	if err != nil {
 		return drivers.Resource{}, fmt.Errorf("config: %w", err)
 	}

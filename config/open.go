@@ -56,7 +56,7 @@ func (f *File) Open(ctx context.Context) (_ *Manager, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.log, err = url.WithPassword(password).Open(ctx, connect.LogOptions{Retention: f.Log.Retention, Create: true}); err != nil {
+	if m.log, err = url.WithPassword(password, f.Log.PasswordFile).Open(ctx, connect.LogOptions{Retention: f.Log.Retention, Create: true}); err != nil {
 		return nil, err
 	}
 	m.Manager, err = xa.Open(ctx, xa.Config{

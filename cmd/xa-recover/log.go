@@ -85,7 +85,7 @@ func (a *app) parseLog(url string) (connect.LogURL, error) {
 	if file := a.file; err == nil && file != nil && url == file.Log.URL {
 		var password string
 		password, err = file.Log.Password()
-		u = u.WithPassword(password)
+		u = u.WithPassword(password, file.Log.PasswordFile)
 	}
 	return u, err
 }

@@ -45,9 +45,9 @@ func Resource(name, url string) (drivers.Resource, error) {
 	return resource(account{name: name}, url, false)
 }
 
-// ResourceWith is Resource with a password for where neither the URL nor the environment holds one.
-func ResourceWith(name, url, password string) (drivers.Resource, error) {
-	return resource(account{name, password}, url, false)
+// ResourceWith is Resource with a password, which was read from the named file, for where neither the URL nor the environment holds one.
+func ResourceWith(name, url, password, file string) (drivers.Resource, error) {
+	return resource(account{name, password, file}, url, false)
 }
 
 // Create is Resource, and lets a SQLite file that does not exist be created, in WAL mode.

@@ -24,11 +24,12 @@ type LogURL struct {
 
 	raw      string
 	password string
+	file     string // that the password is from
 }
 
-// WithPassword returns the URL with a password for where neither the URL nor the environment holds one.
-func (u LogURL) WithPassword(password string) LogURL {
-	u.password = password
+// WithPassword returns the URL with a password, which was read from the named file, for where neither the URL nor the environment holds one.
+func (u LogURL) WithPassword(password, file string) LogURL {
+	u.password, u.file = password, file
 	return u
 }
 
@@ -92,7 +93,7 @@ func (u LogURL) String() string {
 }
 
 func (u LogURL) openDB() (*sql.DB, error) {
-	db, _, err := openDatabase(account{logName, u.password}, u.raw, false)
+	db, _, err := openDatabase(account{logName, u.password, u.file}, u.raw, false)
 	return db, err
 }
 

@@ -34,7 +34,8 @@ func openMySQL(who account, raw string) (*sql.DB, drivers.Driver, error) {
 	if err != nil {
 		return nil, nil, withoutSecrets(err, u.password)
 	}
-	return sql.OpenDB(patient{connector, config.Timeout}), mysql.New(), nil
+	source := who.source(u.password != "", "MYSQL_PWD", "~/.my.cnf", config.Passwd)
+	return sql.OpenDB(telling{patient{connector, config.Timeout}, source}), mysql.New(), nil
 }
 
 // patient limits how long a new connection may take: the driver's own limit ends with the TCP connection, and a

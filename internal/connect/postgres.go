@@ -17,7 +17,12 @@ func openPostgres(who account, raw string) (*sql.DB, drivers.Driver, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return stdlib.OpenDB(*config), postgres.New(), nil
+	u, err := parseServer(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	source := who.source(u.password != "" || u.query.Has("password"), "PGPASSWORD", "the pgpass file", config.Password)
+	return sql.OpenDB(telling{stdlib.GetConnector(*config), source}), postgres.New(), nil
 }
 
 // postgresConfig leaves the URL to pgx, which knows all that libpq knows.

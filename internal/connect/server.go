@@ -78,6 +78,7 @@ func hostReadable(hosts string) bool {
 type account struct {
 	name     string // the resource's
 	password string // where neither its URL nor the environment holds one
+	file     string // that this one is from
 }
 
 // secret returns the password that the environment holds for this resource, or the one that was given.

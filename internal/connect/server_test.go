@@ -135,7 +135,7 @@ func TestSilentServerIsReportedInTime(t *testing.T) {
 }
 
 func TestGivenPasswordIsWeakerThanURLAndEnvironment(t *testing.T) {
-	who := account{"orders", "given"}
+	who := account{name: "orders", password: "given"}
 	password := func(url string) [2]string {
 		t.Helper()
 		u, err := parseServer("mysql" + url)
