@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/xasql/xasql/drivers"
+	"github.com/xasql/xasql/recovery"
 	"github.com/xasql/xasql/txlog"
 )
 
@@ -161,4 +163,30 @@ func TestWithheldSettlingIsToldWithEachBranch(t *testing.T) {
 	w.wantStatus(w.run("resolve", "--rebind", "paris"), 0)
 	w.identity("paris")
 	w.golden("withheld")
+}
+
+// One server may list the branches of all its databases under each of their names.
+func TestBranchOfASharedServerIsCountedOnce(t *testing.T) {
+	id := drivers.XID{FormatID: drivers.FormatID, GTRID: "otherlog.01JD0000000000000000000001", BQual: "berlin"}
+	var listed []recovery.Branch
+	for _, name := range []string{"paris", "berlin", "rome"} {
+		for _, p := range []drivers.Prepared{{XID: id}, {XID: drivers.XID{FormatID: 1, GTRID: "x"}, Owner: "dba"}} {
+			listed = append(listed, recovery.Branch{Prepared: p, Resource: name})
+		}
+	}
+	logs, s := othersOf(listed)
+	if len(logs) != 1 || logs[0].Branches != 1 || logs[0].Transactions != 1 || !slices.Equal(logs[0].Resources, []string{"berlin"}) || s.branches != 1 {
+		t.Errorf("got %+v, %+v", logs, s)
+	}
+}
+
+func TestWhatIsNotShownOfManyDatabasesIsSaidOnce(t *testing.T) {
+	r := result{Resources: []resourceResult{
+		{Name: "a", Untold: "mysql: what x/a blocks: this user may not see it: grant it PROCESS on *.*: Error 1227 (42000): Access denied"}, {Name: "b"},
+		{Name: "c", Untold: "mysql: what y/c blocks: this user may not see it: grant it PROCESS on *.*: Error 1227 (42000): Access denied"}}}
+	var out strings.Builder
+	r.writeUntold(&out)
+	if want := "For information: what the branches in a and c hold is not shown: this user may not see it: grant it PROCESS on *.*\n"; out.String() != want {
+		t.Errorf("got %q", out.String())
+	}
 }
