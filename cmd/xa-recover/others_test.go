@@ -159,6 +159,7 @@ func TestWithheldSettlingIsToldWithEachBranch(t *testing.T) {
 	w.other = func(bool) (txlog.Log, error) { w.log.Reopen(); return w.log, nil }
 	w.wantStatus(w.run("list"), 3)
 	w.wantStatus(w.run("resolve", "--rebind", "paris", "--dry-run"), 3)
+	w.dbs["berlin"].Stranger(drivers.Prepared{XID: drivers.XID{FormatID: drivers.FormatID, GTRID: w.id(3), BQual: "berlin"}}, false) // it would be decided at this moment
 	w.wantStatus(w.run("resolve"), 3)
 	w.wantStatus(w.run("resolve", "--rebind", "paris"), 0)
 	w.identity("paris")
