@@ -143,11 +143,6 @@ func (m *matrix) bothRounds(full bool) []matrixRound {
 
 // serverRounds kill one server of every pair, the application goes on. Unless all are wanted each pair's possible victims die in it once.
 func (m *matrix) serverRounds(full bool) []matrixRound {
-	once, twice := matrixStops(full)
-	stops := once
-	if full {
-		stops = slices.Concat(once, twice)
-	}
 	var rounds []matrixRound
 	for round := range matrixRounds {
 		keep := func(a, b engines.Engine) bool {
@@ -159,31 +154,40 @@ func (m *matrix) serverRounds(full bool) []matrixRound {
 			}
 			return ok
 		}
-		rounds = append(rounds, matrixRound{kind: "one server", cases: m.cases(stops, full, round%2 == 1, keep), servers: matrixVictims(round)})
+		for _, stops := range matrixLives(full) {
+			rounds = append(rounds, matrixRound{kind: "one server", cases: m.cases(stops, full, round%2 == 1, keep), servers: matrixVictims(round)})
+		}
 	}
 	return rounds
 }
 
+// matrixLives returns the stops of a round each: those of the second process are apart, as the first one of a round is killed for them.
+func matrixLives(full bool) [][]matrixStop {
+	once, twice := matrixStops(full)
+	if full {
+		return [][]matrixStop{once, twice}
+	}
+	return [][]matrixStop{once}
+}
+
 // oneAndApplicationRounds kill the application and one server of every pair of two, at once; all combinations, or two rounds with every other pair.
 func (m *matrix) oneAndApplicationRounds(full bool) []matrixRound {
-	once, twice := matrixStops(full)
-	stops, ways := once, []func(*testing.T, *matrix, []matrixCase){matrixRestart, matrixResolve}
-	if full {
-		stops = slices.Concat(once, twice)
-	}
+	ways := []func(*testing.T, *matrix, []matrixCase){matrixRestart, matrixResolve}
 	var rounds []matrixRound
 	for round := range matrixRounds {
-		r := matrixRound{kind: "application and one server", application: true, servers: matrixVictims(round), recover: ways[round%2]}
-		r.cases = m.cases(stops, full, round%2 == 1, func(a, b engines.Engine) bool {
-			_, ok := matrixVictim(a, b, round)
-			return ok && a != b
-		})
-		if !full && (round == 1 || round == 2) { // each server dies in one of them, but for a PostgreSQL
-			r.cases, _ = matrixShared(r.cases, len(stops))
-		} else if !full {
-			continue
+		for _, stops := range matrixLives(full) {
+			r := matrixRound{kind: "application and one server", application: true, servers: matrixVictims(round), recover: ways[round%2]}
+			r.cases = m.cases(stops, full, round%2 == 1, func(a, b engines.Engine) bool {
+				_, ok := matrixVictim(a, b, round)
+				return ok && a != b
+			})
+			if !full && (round == 1 || round == 2) { // each server dies in one of them, but for a PostgreSQL
+				r.cases, _ = matrixShared(r.cases, len(stops))
+			} else if !full {
+				continue
+			}
+			rounds = append(rounds, r)
 		}
-		rounds = append(rounds, r)
 	}
 	return rounds
 }
