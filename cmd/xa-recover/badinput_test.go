@@ -9,16 +9,8 @@ import (
 
 func TestNameThatNowMeansAnotherDatabaseSettlesNothingUntilAPersonSaysSo(t *testing.T) {
 	w := newWorld(t)
-	w.dbs["paris"].Style.Bare = false
 	w.decide(1, txlog.Committed, time.Hour, "berlin", "paris")
-	if err := w.log.Register(t.Context(), "paris", "memdb:OTHER"); err != nil {
-		t.Fatal(err)
-	}
-	w.env["XA_LOG"] = "mem:other"
-	w.other = func(bool) (txlog.Log, error) {
-		w.log.Reopen()
-		return w.log, nil
-	}
+	w.meansAnother()
 	w.wantStatus(w.run("list"), 3)
 	w.wantStatus(w.run("resolve"), 3)
 	w.wantStatus(w.run("show", w.id(1)), 3)
@@ -78,19 +70,25 @@ func TestDatabaseUnderTwoNamesIsToldByListAndResolve(t *testing.T) {
 // A name that means another database, on which no decision hangs, is told before resolve notes it, and when it does.
 func TestNameThatMeansAnotherDatabaseIsToldWhereNothingHangsOnIt(t *testing.T) {
 	w := newWorld(t)
-	w.dbs["paris"].Style.Bare = false
-	if err := w.log.Register(t.Context(), "paris", "memdb:OTHER"); err != nil {
-		t.Fatal(err)
-	}
-	w.env["XA_LOG"] = "mem:other"
-	w.other = func(bool) (txlog.Log, error) {
-		w.log.Reopen()
-		return w.log, nil
-	}
+	w.meansAnother()
 	w.wantStatus(w.run("list"), 0)
 	w.wantStatus(w.run("resolve", "--dry-run", "--quiet"), 0)
 	w.wantStatus(w.run("resolve"), 0)
 	w.wantStatus(w.run("list"), 0)
 	w.identity("paris")
 	w.golden("another-database-told")
+}
+
+// meansAnother makes paris another database than the one that the log knows by that name.
+func (w *world) meansAnother() {
+	w.t.Helper()
+	w.dbs["paris"].Style.Bare = false
+	if err := w.log.Register(w.t.Context(), "paris", "memdb:OTHER"); err != nil {
+		w.t.Fatal(err)
+	}
+	w.env["XA_LOG"] = "mem:other"
+	w.other = func(bool) (txlog.Log, error) {
+		w.log.Reopen()
+		return w.log, nil
+	}
 }

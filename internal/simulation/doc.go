@@ -32,8 +32,8 @@
 //
 // Calls that may be made at once are made in one order, or, in the shapes so named, in its reverse; others by pauses only. A log call that hangs ends after 20 s by
 // itself, where the caller sets no limit. Nothing takes time in the calls by which a transaction admits a database that did not answer at Open:
-// the manager holds a mutex then, and a bubble's clock stands still while somebody waits for one; for the same reason two transactions run one after the other when an event
-// came before them, and a manager is not closed while its background recovers.
+// it recovers then, alone, and who of several that wait comes next would be chance, or, where they wait for a mutex, would stop the bubble's clock. For the same reason two
+// transactions run one after the other when an event came before them, and a manager is not closed while its background recovers.
 //
 // # Mutants
 //

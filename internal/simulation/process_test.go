@@ -304,8 +304,8 @@ func (p *process) stand(actor string, place int) {
 	}
 }
 
-// admits tells whether the call belongs to a transaction's admission of a database. The manager recovers then, with a mutex held; and
-// the bubble's clock stands still while anybody waits for a mutex. So an admission waits for the end of
+// admits tells whether the call belongs to a transaction's admission of a database. The manager recovers then, alone; and
+// no other goroutine should have to wait for it, least of all with a mutex, for which the bubble's clock stands still. So an admission waits for the end of
 // a recovery in the background, and nothing in it takes long.
 func (p *process) admits(actor, op string) bool {
 	if actor == "bg" || actor == "end" {

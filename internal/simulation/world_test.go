@@ -207,7 +207,7 @@ func (p *process) reported(r recovery.Report) {
 }
 
 // transactions runs the shape's transactions at once: one after the other if something has happened before, since those who then have to
-// admit a database would wait for each other with a mutex, for which the bubble's clock stands still.
+// admit a database would wait for each other, and it would be chance who is first.
 func (w *world) transactions(p *process, m *xa.Manager) {
 	w.mu.Lock()
 	undisturbed := w.fired == 0
@@ -228,7 +228,7 @@ func (w *world) transactions(p *process, m *xa.Manager) {
 }
 
 // betweenRecoveries waits until a database that was down is back, and the manager has just recovered in the background: a transaction that admits a
-// database recovers too, and would wait for it with a mutex.
+// database recovers too, and would wait for it.
 func (p *process) betweenRecoveries() {
 	time.Sleep(2 * downTime)
 	recoveries := func() int {
