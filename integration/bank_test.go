@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -26,7 +27,7 @@ var sqlite = engines.Engine{Name: "sqlite", Kind: "sqlite"}
 // bank is some databases with a ledger each, the log of the program that makes transfers between them, and what that program told.
 type bank struct {
 	log       string // URL
-	told      string // file
+	told      string // directory, with a file of each program's own: a killed one can leave a part of a line
 	databases []database
 }
 
@@ -49,6 +50,9 @@ func newBankOf(t *testing.T, newDatabase func(*engines.Server) string, es ...eng
 	t.Helper()
 	dir := t.TempDir()
 	b := &bank{log: "file:" + filepath.Join(dir, "log"), told: filepath.Join(dir, "told")}
+	if err := os.Mkdir(b.told, 0o777); err != nil {
+		t.Fatal(err)
+	}
 	for i, e := range es {
 		d := database{name: fmt.Sprintf("%c-%s", 'a'+i, strings.ReplaceAll(e.Name, ":", "-"))}
 		if e == sqlite {
@@ -109,12 +113,19 @@ func (b *bank) env() []string {
 // start starts the program that makes transfers.
 func (b *bank) start(t *testing.T, args ...string) *process {
 	t.Helper()
-	out, err := os.OpenFile(b.told, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
+	out := b.teller(t)
+	defer out.Close()
+	return startProgram(t, b.env(), out, "transfers", args...)
+}
+
+// teller makes a file for what one program tells. The caller closes it.
+func (b *bank) teller(t *testing.T) *os.File {
+	t.Helper()
+	f, err := os.CreateTemp(b.told, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer out.Close()
-	return startProgram(t, b.env(), out, "transfers", args...)
+	return f
 }
 
 // startRecover starts xa-recover.
@@ -141,13 +152,18 @@ func (b *bank) awaitTold(t *testing.T, want ledger.Outcome) {
 func (b *bank) readTold(t *testing.T) ledger.Told {
 	t.Helper()
 	told := ledger.Told{}
-	f, err := os.Open(b.told)
+	files, err := os.ReadDir(b.told)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	if err := told.Read(f); err != nil {
-		t.Fatal(err)
+	for _, file := range files {
+		text, err := os.ReadFile(filepath.Join(b.told, file.Name()))
+		if err == nil {
+			err = told.Read(bytes.NewReader(text))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	return told
 }

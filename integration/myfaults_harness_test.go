@@ -104,10 +104,7 @@ func newMyFaults(t *testing.T, s *engines.Server, o mySetUp) *myFaults {
 	f.db = s.Open(t, url)
 	f.lite = f.bank.databases[1].open(t)
 	t.Cleanup(func() { f.lite.Close() })
-	var err error
-	if f.told, err = os.OpenFile(f.bank.told, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666); err != nil {
-		t.Fatal(err)
-	}
+	f.told = f.bank.teller(t)
 	t.Cleanup(func() { f.told.Close() })
 	f.open(o.config)
 	return f

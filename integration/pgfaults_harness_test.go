@@ -77,12 +77,8 @@ func newPgfWorldWith(t *testing.T, b *bank, options *filelog.Options) *pgfWorld 
 	w := &pgfWorld{bank: b, t: t, options: options, pools: map[string]*sql.DB{}, hooks: map[string]func(string){}, lines: &pgfLines{}, unverified: map[string][]string{}}
 	w.admin = b.databases[0].open(t)
 	t.Cleanup(func() { w.admin.Close() })
-	told, err := os.OpenFile(b.told, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.told = told
-	t.Cleanup(func() { told.Close() })
+	w.told = b.teller(t)
+	t.Cleanup(func() { w.told.Close() })
 	w.open()
 	return w
 }

@@ -3,7 +3,7 @@
 package logtest
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +20,8 @@ import (
 )
 
 // lineLog is a log in a text file that many processes share: each decision is a line, written under a lock. It outlives processes, but
-// not the machine.
+// not the machine. A process that is killed can leave a part of a line, as a write ends at a page's border then; the next one to hold the
+// lock cuts it off.
 type lineLog struct {
 	mu     sync.Mutex // guards what follows
 	file   *os.File
@@ -39,16 +40,25 @@ func openLines(where string) (*lineLog, error) {
 		return nil, err
 	}
 	l := &lineLog{file: f, known: map[string]txlog.Decision{}}
-	return l, l.catchUp()
+	return l, l.locked(func() error { return nil })
 }
 
 func (l *lineLog) catchUp() error {
-	s := bufio.NewScanner(io.NewSectionReader(l.file, l.read, 1<<40))
-	for s.Scan() {
-		l.read += int64(len(s.Text())) + 1
+	lines, err := io.ReadAll(io.NewSectionReader(l.file, l.read, 1<<40))
+	if err != nil {
+		return err
+	}
+	whole := lines[:bytes.LastIndexByte(lines, '\n')+1]
+	l.read += int64(len(whole))
+	if len(whole) < len(lines) {
+		if err := l.file.Truncate(l.read); err != nil {
+			return err
+		}
+	}
+	for line := range strings.Lines(string(whole)) {
 		var id string
 		var o txlog.Outcome
-		if _, err := fmt.Sscan(s.Text(), &id, &o); err != nil {
+		if _, err := fmt.Sscan(line, &id, &o); err != nil {
 			return err
 		}
 		if _, ok := l.known[id]; !ok {
@@ -56,7 +66,7 @@ func (l *lineLog) catchUp() error {
 			l.open = append(l.open, id)
 		}
 	}
-	return s.Err()
+	return nil
 }
 
 func (l *lineLog) locked(f func() error) error {
