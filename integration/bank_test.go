@@ -49,10 +49,7 @@ func newBank(t *testing.T, es ...engines.Engine) *bank {
 func newBankOf(t *testing.T, newDatabase func(*engines.Server) string, es ...engines.Engine) *bank {
 	t.Helper()
 	dir := t.TempDir()
-	b := &bank{log: "file:" + filepath.Join(dir, "log"), told: filepath.Join(dir, "told")}
-	if err := os.Mkdir(b.told, 0o777); err != nil {
-		t.Fatal(err)
-	}
+	b := &bank{log: "file:" + filepath.Join(dir, "log"), told: t.TempDir()}
 	for i, e := range es {
 		d := database{name: fmt.Sprintf("%c-%s", 'a'+i, strings.ReplaceAll(e.Name, ":", "-"))}
 		if e == sqlite {

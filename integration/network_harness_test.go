@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -93,7 +92,7 @@ func (l *netLane) connect(databaseURL string) (r *netRun, farURL string, err err
 
 // openFiles opens a new log in files.
 func (r *netRun) openFiles() (err error) {
-	r.log, err = filelog.Open(filepath.Join(filepath.Dir(r.bank.told), fmt.Sprintf("log%d", r.cases)), nil)
+	r.log, err = filelog.Open(fmt.Sprintf("%s%d", strings.TrimPrefix(r.bank.log, "file:"), r.cases), nil)
 	return err
 }
 

@@ -64,7 +64,7 @@ func pgfBank(t *testing.T, log string, databases ...database) *bank {
 			t.Fatalf("%s: %v", d.name, err)
 		}
 	}
-	return &bank{log: log, told: filepath.Join(t.TempDir(), "told"), databases: databases}
+	return &bank{log: log, told: t.TempDir(), databases: databases}
 }
 
 func newPgfWorldOf(t *testing.T, b *bank) *pgfWorld {
