@@ -18,6 +18,7 @@
 //   - [Finisher]: finish branches that were just listed, many of them
 //   - [Prover]: what has become of a branch
 //   - [Blocker]: what a prepared branch stands in the way of
+//   - [Locker]: which tables a prepared branch has locked
 //
 // A Branch may also implement [ReadOnlyBranch], [Explainer] and [EvidentBranch].
 //

@@ -116,6 +116,14 @@ type Blocker interface {
 	Blocking(ctx context.Context, db *sql.DB, xid XID) (locks, waiting int, xminAge int64, err error)
 }
 
+// Locker is implemented by drivers of engines that can tell which tables a prepared branch has locked.
+type Locker interface {
+	// LockedTables returns the tables that the branch has locked, as a whole or some of their rows, each as "schema.table", sorted, none twice; none
+	// for a branch that is not there. Where it can't tell, for this branch or this user, it returns an error that tells why, and never none. It
+	// changes nothing.
+	LockedTables(ctx context.Context, db *sql.DB, xid XID) ([]string, error)
+}
+
 // ReadOnlyBranch is implemented by branches that can tell cheaply, before Prepare, whether they changed
 // anything. The manager asks all branches first: when only one of them has changed something, it
 // commits that one in one phase.

@@ -421,6 +421,20 @@ func brokenOptionally() []brokenDriver {
 		{"Blocker", "a branch that is gone still holds locks", memdb.Style{}, func(_ *memdb.DB, h *Harness) {
 			h.Driver = blockingDriver{h.Driver}
 		}},
+		{"Locker", "a branch that is gone still locks tables", memdb.Style{}, func(_ *memdb.DB, h *Harness) {
+			h.Driver = lockingDriver{h.Driver, func(bool) []string { return []string{"shop.orders"} }}
+		}},
+		{"Locker", "what is not known looks like none", memdb.Style{}, func(_ *memdb.DB, h *Harness) {
+			h.Driver = lockingDriver{h.Driver, func(bool) []string { return nil }}
+		}},
+		{"Locker", "a table is named twice", memdb.Style{}, func(_ *memdb.DB, h *Harness) {
+			h.Driver = lockingDriver{h.Driver, func(prepared bool) []string {
+				if !prepared {
+					return nil
+				}
+				return []string{"shop.orders", "shop.orders"}
+			}}
+		}},
 		{"ReadOnlyBranch", "every branch says that it changed nothing", memdb.Style{}, wrap(wrapper{
 			begin: func(next drivers.Driver, ctx context.Context, conn *sql.Conn, xid drivers.XID, opts *sql.TxOptions) (drivers.Branch, error) {
 				b, err := next.Begin(ctx, conn, xid, opts)
@@ -499,6 +513,16 @@ type blockingDriver struct{ drivers.Driver }
 
 func (blockingDriver) Blocking(context.Context, *sql.DB, drivers.XID) (locks, waiting int, xminAge int64, err error) {
 	return 1, 0, 0, nil
+}
+
+type lockingDriver struct {
+	drivers.Driver
+	tables func(prepared bool) []string
+}
+
+func (l lockingDriver) LockedTables(ctx context.Context, db *sql.DB, xid drivers.XID) ([]string, error) {
+	listed, err := l.Prepared(ctx, db)
+	return l.tables(slices.ContainsFunc(listed, func(p drivers.Prepared) bool { return p.XID == xid })), err
 }
 
 type finishingDriver struct {

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"slices"
 
 	"github.com/xasql/xasql/drivers"
 )
@@ -19,6 +20,7 @@ func optionalCases() []testCase {
 		{"Prover", "TellsWhatBecameOfABranch", prover},
 		{"EvidentBranch", "GivesTheSameEvidenceFromPrepareOn", evidentBranch},
 		{"Blocker", "CountsNothingForABranchThatIsGone", blocker},
+		{"Locker", "NamesTheTablesUntilTheBranchIsGone", locker},
 		{"ReadOnlyBranch", "AgreesWithPrepare", readOnlyBranch},
 		{"Explainer", "KeepsTheErrorAndNamesTheRefusal", explainer},
 	}
@@ -287,6 +289,28 @@ func blocker(r *run) {
 	r.rollback(b)
 	if locks, waiting, age, err := bl.Blocking(r.ctx, r.other, b.xid); err != nil || locks != 0 || waiting != 0 || age != 0 {
 		r.Errorf("Blocking of a branch that is gone: %d locks, %d waiting, age %d, %v", locks, waiting, age, err)
+	}
+}
+
+func locker(r *run) {
+	l, ok := r.Driver.(drivers.Locker)
+	if !ok {
+		r.lacks("Locker")
+		return
+	}
+	b := r.prepared()
+	tables, err := l.LockedTables(r.ctx, r.other, b.xid)
+	switch {
+	case errors.Is(err, drivers.ErrNotSupported):
+		r.Logf("not told: %v", err)
+	case err != nil || len(tables) == 0 || !slices.IsSorted(tables):
+		r.Errorf("LockedTables of a branch that has written: %q, %v, want its tables, sorted", tables, err)
+	case slices.Contains(tables, ""), len(slices.Compact(slices.Clone(tables))) != len(tables):
+		r.Errorf("LockedTables: %q: a table without a name, or twice", tables)
+	}
+	r.rollback(b)
+	if tables, err := l.LockedTables(r.ctx, r.other, b.xid); err != nil || len(tables) != 0 {
+		r.Errorf("LockedTables of a branch that is gone: %q, %v, want none", tables, err)
 	}
 }
 

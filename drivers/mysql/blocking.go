@@ -46,19 +46,8 @@ func blocking(ctx context.Context, db *sql.DB, xid drivers.XID) (locks, waiting 
 		return 0, 0, translate(err)
 	}
 	defer conn.Close()
-	branches, err := list(ctx, conn)
-	if err != nil {
-		return 0, 0, err
-	}
-	if !slices.ContainsFunc(branches, func(p drivers.Prepared) bool { return p.Raw == "" && p.XID == xid }) {
-		return 0, 0, nil
-	}
-	if err := markHeld(ctx, conn, branches); err != nil {
-		return 0, 0, err
-	}
-	free := slices.DeleteFunc(branches, func(p drivers.Prepared) bool { return p.Held })
-	session, err := holder(ctx, conn, xid)
-	if err != nil {
+	listed, session, free, err := whereIs(ctx, conn, xid)
+	if err != nil || !listed {
 		return 0, 0, err
 	}
 	transactions, locks, waiting, err := held(ctx, conn, session)
@@ -72,11 +61,29 @@ func blocking(ctx context.Context, db *sql.DB, xid drivers.XID) (locks, waiting 
 		return 0, 0, err
 	case transactions == 0:
 		return 0, 0, fmt.Errorf("%w: the server shows no transaction that can be this branch", drivers.ErrNotSupported)
-	case session == 0 && len(free) > 1, transactions > 1:
+	case session == 0 && free > 1, transactions > 1:
 		return 0, 0, fmt.Errorf("%w: the server does not tell which of its %d prepared branches holds what: together they hold %d row and table locks, and %d sessions wait",
-			drivers.ErrNotSupported, max(len(free), transactions), locks, waiting)
+			drivers.ErrNotSupported, max(free, transactions), locks, waiting)
 	}
 	return locks, waiting, nil
+}
+
+// whereIs tells whether the branch is prepared, the session that holds it, 0 where none does, and how many branches on the server no session holds.
+func whereIs(ctx context.Context, conn *sql.Conn, xid drivers.XID) (listed bool, session int64, free int, err error) {
+	branches, err := list(ctx, conn)
+	if err != nil || !slices.ContainsFunc(branches, func(p drivers.Prepared) bool { return p.Raw == "" && p.XID == xid }) {
+		return false, 0, 0, err
+	}
+	if err := markHeld(ctx, conn, branches); err != nil {
+		return false, 0, 0, err
+	}
+	for _, p := range branches {
+		if !p.Held {
+			free++
+		}
+	}
+	session, err = holder(ctx, conn, xid)
+	return true, session, free, err
 }
 
 // stale returns when the server will answer anew: it answers from what it gathered before, unless nobody has asked for a tenth of a second.
@@ -91,25 +98,45 @@ func stale(ctx context.Context) error {
 	}
 }
 
+const (
+	seesMariaDB = "PROCESS on *.*"
+	seesMySQL   = "PROCESS on *.* and SELECT on performance_schema.*"
+)
+
+// observed tells whether the server is a MariaDB. Any other must have its performance_schema on.
+func observed(ctx context.Context, conn *sql.Conn) (maria bool, err error) {
+	var on bool
+	if err := conn.QueryRowContext(ctx, "SELECT @@performance_schema, 0 /*M! + 1 */").Scan(&on, &maria); err != nil {
+		return false, translate(err)
+	}
+	if !maria && !on {
+		return false, fmt.Errorf("%w: performance_schema is off on this server", drivers.ErrNotSupported)
+	}
+	return maria, nil
+}
+
+// sightless explains an error of a user who lacks the privileges.
+func sightless(err error, privileges string) error {
+	switch number(err) {
+	case errAccessDenied, errTableDenied:
+		return fmt.Errorf("this user may not see it: grant it %s: %w", privileges, err)
+	}
+	return translate(err)
+}
+
 // held asks what the transactions of a session hold, or, of session 0, those that have left theirs.
 func held(ctx context.Context, conn *sql.Conn, session int64) (transactions, locks, waiting int, err error) {
-	var observed, maria bool
-	if err := conn.QueryRowContext(ctx, "SELECT @@performance_schema, 0 /*M! + 1 */").Scan(&observed, &maria); err != nil {
-		return 0, 0, 0, translate(err)
+	maria, err := observed(ctx, conn)
+	if err != nil {
+		return 0, 0, 0, err
 	}
-	query, privileges := waitingMySQL, "PROCESS on *.* and SELECT on performance_schema.*"
+	query, privileges := waitingMySQL, seesMySQL
 	if maria {
-		query, privileges = waitingMariaDB, "PROCESS on *.*"
-	} else if !observed {
-		return 0, 0, 0, fmt.Errorf("%w: performance_schema is off on this server", drivers.ErrNotSupported)
+		query, privileges = waitingMariaDB, seesMariaDB
 	}
 	err = conn.QueryRowContext(ctx, fmt.Sprintf(locksSQL, session)).Scan(&transactions, &locks)
 	if err == nil {
 		err = conn.QueryRowContext(ctx, fmt.Sprintf(query, session)).Scan(&waiting)
 	}
-	switch number(err) {
-	case errAccessDenied, errTableDenied:
-		return 0, 0, 0, fmt.Errorf("this user may not see it: grant it %s: %w", privileges, err)
-	}
-	return transactions, locks, waiting, translate(err)
+	return transactions, locks, waiting, sightless(err, privileges)
 }

@@ -19,11 +19,12 @@ var (
 	_ drivers.Identifier   = engine{}
 	_ drivers.SessionEnder = engine{}
 	_ drivers.Blocker      = engine{}
+	_ drivers.Locker       = engine{}
 )
 
 // New returns the driver for MySQL 8.0.29 and later, and MariaDB 10.5.2 and later. Which of the two a server is, it asks
 // anew for every branch. It is also a [drivers.Checker], [drivers.Classifier], [drivers.Identifier],
-// [drivers.SessionEnder] and [drivers.Blocker].
+// [drivers.SessionEnder], [drivers.Blocker] and [drivers.Locker].
 func New() drivers.Driver { return engine{} }
 
 // Begin implements drivers.Driver. It takes two round trips, and a third where opts ask for something.

@@ -11,8 +11,8 @@ import (
 	"github.com/xasql/xasql/drivers"
 )
 
-// Driver is the driver for PostgreSQL 13 and later. All its methods may be called concurrently. It is a [drivers.Driver], [drivers.Checker], [drivers.Classifier], [drivers.Identifier], [drivers.Prover] and
-// [drivers.Blocker], and its branches are [drivers.ReadOnlyBranch] and [drivers.EvidentBranch].
+// Driver is the driver for PostgreSQL 13 and later. All its methods may be called concurrently. It is a [drivers.Driver], [drivers.Checker], [drivers.Classifier], [drivers.Identifier], [drivers.Prover],
+// [drivers.Blocker] and [drivers.Locker], and its branches are [drivers.ReadOnlyBranch] and [drivers.EvidentBranch].
 type Driver struct {
 	// doubtful: a role was met that may not execute what evidence needs, so that each branch asks whether it may, at the cost of a round trip. A
 	// statement that the server refuses would undo the branch.
