@@ -58,26 +58,43 @@ func (r *result) untold(resource, why string) {
 	}
 }
 
-// writeUntold writes once, for all databases of which it is so, why they can't tell what their branches hold.
+// writeUntold writes why databases can't tell what their branches hold, and which tables those have locked.
 func (r *result) writeUntold(w io.Writer) {
+	holds := func(res resourceResult) string { return reason(res.Untold, " blocks: ") }
+	r.writeWhys(w, "what the branches in %s hold is not shown", holds)
+	r.writeWhys(w, "which tables the branches in %s have locked is not shown", func(res resourceResult) string {
+		if why := reason(res.UntoldTables, " has locked: "); why != holds(res) {
+			return why
+		}
+		return ""
+	})
+}
+
+// reason leaves out of an error of which branch it is, and the server's own words, which are in the JSON output.
+func reason(text, of string) string {
+	if _, why, found := strings.Cut(text, of); found {
+		text = why
+	}
+	text, _, _ = strings.Cut(text, ": Error ")
+	return text
+}
+
+// writeWhys writes each reason once, for all databases that have it.
+func (r *result) writeWhys(w io.Writer, what string, why func(resourceResult) string) {
 	var whys []string
 	names := map[string][]string{}
 	for _, res := range r.Resources {
-		_, why, found := strings.Cut(res.Untold, " blocks: ") // of which branch is no matter
-		if !found {
-			why = res.Untold
-		}
-		why, _, _ = strings.Cut(why, ": Error ") // the server's own words are in the JSON output
-		if why == "" {
+		reason := why(res)
+		if reason == "" {
 			continue
 		}
-		if names[why] == nil {
-			whys = append(whys, why)
+		if names[reason] == nil {
+			whys = append(whys, reason)
 		}
-		names[why] = append(names[why], res.Name)
+		names[reason] = append(names[reason], res.Name)
 	}
 	for _, why := range whys {
-		fmt.Fprintf(w, "For information: what the branches in %s hold is not shown: %s\n", and(names[why]), why)
+		fmt.Fprintf(w, "For information: "+what+": %s\n", and(names[why]), why)
 	}
 }
 
@@ -86,6 +103,9 @@ func (b branchResult) blocking() string {
 	var parts []string
 	if b.Locks != nil {
 		parts = append(parts, "holds "+plural(*b.Locks, "lock", "locks"))
+	}
+	if locked := b.locked(); locked != "" {
+		parts = append(parts, locked)
 	}
 	if b.Waiting != nil && *b.Waiting > 0 {
 		parts = append(parts, plural(*b.Waiting, "session waits", "sessions wait")+" for it")

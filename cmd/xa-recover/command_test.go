@@ -44,6 +44,7 @@ type world struct {
 	opts     connect.LogOptions // with which a log was opened to be written
 	stdin    string             // what the person at the terminal types; "": nobody is there
 	blocking bool
+	locking  bool
 	app      *app            // of the command that runs
 	onOpen   func()          // called before a log is opened
 	proven   map[string]bool // what paris proves of transactions: committed, or not
@@ -191,6 +192,9 @@ func (w *world) resource(name, url string) (drivers.Resource, error) {
 	res := drivers.Resource{Name: name, DB: db.Pool(), Driver: db.Driver()}
 	if w.blocking {
 		res.Driver = blocking{res.Driver}
+	}
+	if w.locking {
+		res.Driver = locking{res.Driver}
 	}
 	if w.proven != nil && name == "paris" {
 		res.Driver = proving{res.Driver, w.proven}

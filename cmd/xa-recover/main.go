@@ -19,8 +19,8 @@
 //
 //	resolve, list, show, commit, rollback: command acted status log_id owner damage in_doubt heuristic foreign transaction resources branches decisions notes no_notes logs
 //	  transaction: id begun_at decision settled foreign next
-//	  resources:   name error identity was same_as withheld untold branches
-//	  branches:    xid raw resource decision action reason error since age_seconds owner holder held locks waiting xmin_age
+//	  resources:   name error identity was same_as withheld untold untold_tables branches
+//	  branches:    xid raw resource decision action reason error since age_seconds owner holder held locks waiting xmin_age tables
 //	  decisions:   id outcome at resources settled reason unverified
 //	  notes:       id kind resource by text at
 //	  logs:        log_id transactions branches resources oldest in_use

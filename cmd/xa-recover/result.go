@@ -49,6 +49,8 @@ type resourceResult struct {
 	Withheld string `json:"withheld,omitempty"` // why its silence settles no decision
 	Untold   string `json:"untold,omitempty"`   // why it can't tell what its branches stand in the way of
 	Branches int    `json:"branches"`           // prepared branches that it listed, foreign ones included
+
+	UntoldTables string `json:"untold_tables,omitempty"` // in show: why it can't tell which tables its branches have locked
 }
 
 // branchResult is one prepared branch.
@@ -70,6 +72,8 @@ type branchResult struct {
 	Locks   *int  `json:"locks,omitempty"`    // that it holds
 	Waiting *int  `json:"waiting,omitempty"`  // sessions that wait for them
 	XminAge int64 `json:"xmin_age,omitempty"` // transactions by which it holds back the clean-up of old rows
+
+	Tables []string `json:"tables,omitzero"` // that it has locked, in show; left out where that is not known, and empty where there are none
 
 	id   string // of the global transaction
 	live bool   // still in doubt after this run

@@ -32,8 +32,9 @@ func (a *app) showCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show ID",
 		Short: "Explain one global transaction: its decision, each branch, the next step",
-		Long: `Explain one global transaction: its decision, its branch in each database, and
-the next step. The ID is the transaction's ID or an XID, as list prints them.`,
+		Long: `Explain one global transaction: its decision, its branch in each database and
+the tables that it has locked, and the next step. The ID is the transaction's ID
+or an XID, as list prints them.`,
 		Args:              oneID,
 		ValidArgsFunction: a.completeIDs,
 		RunE: a.action(func(ctx context.Context, args []string) (int, error) {
@@ -118,6 +119,7 @@ func (a *app) show(ctx context.Context, id string) (int, error) {
 		return r.exitStatus(), err
 	}
 	r.addBlocking(ctx, s.resources)
+	r.addTables(ctx, s.resources)
 	return a.tell(r, s.damage)
 }
 
