@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
@@ -132,11 +131,10 @@ func TestSQLLogConforms(t *testing.T) {
 
 // serverHarness tells the conformance suite about a log on a server.
 func serverHarness(c logtest.TB, connector driver.Connector, d sqllog.Dialect) logtest.Harness {
-	const lease = 500 * time.Millisecond
 	another := func(c logtest.TB) txlog.Log {
-		return openServerLog(c, connector, d, sqllog.Options{Existing: true, Lease: lease})
+		return openServerLog(c, connector, d, sqllog.Options{Existing: true, Lease: briefLease})
 	}
-	l := openServerLog(c, connector, d, sqllog.Options{Lease: lease})
+	l := openServerLog(c, connector, d, sqllog.Options{Lease: briefLease, Name: "the log"})
 	return logtest.Harness{
 		Log:     l,
 		Reopen:  another,
@@ -147,9 +145,18 @@ func serverHarness(c logtest.TB, connector driver.Connector, d sqllog.Dialect) l
 		},
 		Break:    func(logtest.TB) { l.faults.loseNext("INSERT INTO xasql_decision") },
 		FindsOut: true,
-		Pause: func(logtest.TB) func() {
-			l.faults.set("xasql_member SET expires", true)
-			return func() { l.faults.set("xasql_member SET expires", false) }
-		},
+		Pause:    func(c logtest.TB) func() { return suspendLog(c, l) },
 	}
+}
+
+// suspendLog ends all leases, as a standstill of the machine does. The members of the log that is named so can't renew theirs until resume is called, as
+// no row is under their token; the others do.
+func suspendLog(c logtest.TB, l *serverLog) (resume func()) {
+	change := func(expires string) {
+		if _, err := l.db.ExecContext(c.Context(), "update xasql_member set token = case name when 'the log' then -token else token end, expires = "+expires); err != nil {
+			c.Errorf("suspend: %v", err)
+		}
+	}
+	change(fmt.Sprintf("expires - %d", 2*longLease.Microseconds()))
+	return func() { change("expires") }
 }

@@ -184,10 +184,8 @@ func idleStayAlive(t TB, h Harness, _ func() Harness) {
 	granted(t, a, lost, kept)
 	resume := h.Pause(t)
 	untilAlive(t, h, third, kept, false)
-	// idle has been left alone for longer than a lease lasts.
-	if got := holders(t, third, idOf(h.Log, idle.Mark(), 3)); len(got) != 1 || !got[idOf(h.Log, idle.Mark(), 3)].Alive {
-		t.Errorf("a member that nobody has called for longer than the lease is not alive: %+v", got)
-	}
+	// idle has been left alone for longer than a lease lasts. Where the machine stood still it may have to come back.
+	untilAlive(t, h, third, idOf(h.Log, idle.Mark(), 3), true)
 	refused(t, c, idle, idOf(h.Log, idle.Mark(), 3))
 	granted(t, c, lost)
 	resume()
