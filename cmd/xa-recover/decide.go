@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/internal/connect"
 	"github.com/xasql/xasql/internal/txid"
 	"github.com/xasql/xasql/recovery"
@@ -79,12 +80,12 @@ func (a *app) decide(ctx context.Context, command, id string, outcome txlog.Outc
 	if err := s.recognize(ctx, id, xid, wrong, report); err != nil {
 		return statusUsage, err
 	}
+	if err := s.foreign(id, xid, "--adopt"); err != nil {
+		return statusFailure, err
+	}
 	log, _, _ := txid.Split(xid.GTRID)
-	switch {
-	case log != s.log.ID() && !flags.adopt:
-		return statusFailure, fmt.Errorf("%s was made under log %s, not this one (%s): nothing was done. If that log is lost for good, add --adopt", xid.GTRID, log, s.log.ID())
-	case report.InUse[log] != "":
-		return statusInDoubt, fmt.Errorf("%s. Nothing was done", report.InUse[log])
+	if use := report.InUse[log]; use != "" {
+		return statusInDoubt, fmt.Errorf("%s. Nothing was done", use)
 	}
 	if s.owner != "" {
 		r := newResult(command, report, s, a.now())
@@ -113,6 +114,18 @@ func (a *app) decide(ctx context.Context, command, id string, outcome txlog.Outc
 	}
 	r.Logs, r.strangers = othersOf(others)
 	return a.tell(r, err)
+}
+
+// foreign tells why a transaction is not this log's to finish; nil where it is, or where its log is adopted, for which there is a flag.
+func (s *session) foreign(id string, xid drivers.XID, adopt string) error {
+	log, _, _ := txid.Split(xid.GTRID)
+	switch {
+	case xid.FormatID != drivers.FormatID:
+		return fmt.Errorf("%s is of another program: ask its owner. Nothing was done", id)
+	case log != s.log.ID() && !slices.Contains(s.resolver.Adopted, log):
+		return fmt.Errorf("%s was made under log %s, not this one (%s): nothing was done. If that log is lost for good, add %s", xid.GTRID, log, s.log.ID(), adopt)
+	}
+	return nil
 }
 
 // question shows the transaction as show does, and asks.

@@ -88,6 +88,8 @@ func TestDecisionIsRefusedWhereItCannotBeKnown(t *testing.T) {
 	w.dbs["paris"].Down(false)
 	w.dbs["berlin"].Stranger(drivers.Prepared{XID: drivers.XID{FormatID: drivers.FormatID, GTRID: w.id(1), BQual: "berlin"}}, false)
 	w.wantStatus(w.run("commit", w.id(1), "--why", "test", "--yes"), 1)
+	w.strangers()
+	w.wantStatus(w.run("rollback", "1:bitronix%20x/%01", "--why", "test", "--yes"), 1)
 	w.wantStatus(w.run("rollback", "bogus", "--why", "test", "--yes"), 2)
 	w.wantStatus(w.run("rollback"), 2)
 	w.wantStatus(w.run("forget"), 2)
