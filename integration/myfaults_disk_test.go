@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/xasql/xasql/integration/engines"
-	"github.com/xasql/xasql/integration/ledger"
 	"github.com/xasql/xasql/xa"
 )
 
@@ -15,15 +14,15 @@ func TestMySQLFullDiskUnderTheData(t *testing.T) {
 	for _, e := range engines.Of(engines.MySQL, engines.MariaDB) {
 		t.Run(e.Name, func(t *testing.T) {
 			t.Parallel()
-			disk := newPgfDisk(t, "24m")
+			disk := newFaultDisk(t, "24m")
 			own := engines.Own{Mounts: []string{disk.dir + ":/disk"}}
 			if e.Kind == engines.MySQL {
 				own.Args = []string{"--innodb-directories=/disk"}
 			}
 			s := e.Own(t, own)
-			f := newMyFaults(t, s, mySetUp{})
-			mustExecMy(f, "create table big (v longtext) engine = innodb data directory = '/disk'")
-			_, err := f.transfer(myTransfer{more: func(ctx context.Context, b *xa.Branch) error {
+			w := newFaultWorld(t, newFaultBank(t, s), faultSetUp{})
+			w.exec("create table big (v longtext) engine = innodb data directory = '/disk'")
+			x := w.transfer(faultWork{after: func(ctx context.Context, b *xa.Branch) error {
 				disk.fill()
 				for range 64 {
 					if _, err := b.ExecContext(ctx, "insert into big values (repeat('x', 1000000))"); err != nil {
@@ -34,17 +33,14 @@ func TestMySQLFullDiskUnderTheData(t *testing.T) {
 			}})
 			disk.free()
 			s.Revive(t)
-			f.settle()
-			wantMyOutcome(t, "no room", err, ledger.RolledBack)
 			if e.Kind == engines.MySQL {
-				f.wantMyError("no room", err, 1114)
+				wantMyError(t, "no room", x.err, 1114)
 			}
-			if n := scanMySQL(t, f.admin, "select count(*) from big"); n != 0 {
+			w.want("no room", x, fateRolledBack)
+			if n := scanMySQL(t, w.admin, "select count(*) from big"); n != 0 {
 				t.Errorf("%d rows are left of the transaction", n)
 			}
-			_, err = f.transfer(myTransfer{})
-			wantMyOutcome(t, "with room", err, ledger.Committed)
-			f.end()
+			w.end()
 		})
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/xasql/xasql/integration/engines"
 	"github.com/xasql/xasql/integration/ledger"
@@ -81,9 +80,5 @@ func (b *bank) awaitMoreTold(t *testing.T) {
 		return n
 	}
 	before := ended()
-	for limit := time.Now().Add(myPatience); ended() == before; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(limit) {
-			t.Fatalf("nothing was committed within %v after it went on", myPatience)
-		}
-	}
+	eventually(t, "another transfer is committed after it went on", func() bool { return ended() > before })
 }

@@ -8,153 +8,145 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"github.com/xasql/xasql/integration/engines"
-	"github.com/xasql/xasql/integration/ledger"
 	"github.com/xasql/xasql/recovery"
 )
 
 // A server that is made read-only, as a switch-over does it, refuses new work and one-phase commits, which are then surely rolled back. What is prepared
 // is finished at last: MySQL finishes it at once, on MariaDB it waits, recovery tells by name what refuses, and the rest goes on.
 func TestMySQLReadOnlyServerDelaysButHalvesNothing(t *testing.T) {
-	forMyFaults(t, mySetUp{plain: true}, func(t *testing.T, f *myFaults) {
+	forMyFaults(t, faultSetUp{plain: true}, func(t *testing.T, w *faultWorld) {
 		for _, c := range []struct {
-			step        string
-			alone, fail bool
-			want        ledger.Outcome
+			point      string
+			only, fail bool
+			want       faultFate
 		}{
-			{myBegun, false, false, ledger.RolledBack},
-			{myWorked, false, false, ledger.Committed},
-			{myPrepare, false, false, ledger.Committed},
-			{myDecide, false, false, ledger.Committed},
-			{myCommit, false, false, ledger.Committed},
-			{myCommit, true, false, ledger.RolledBack},
-			{myRollback, false, true, ledger.RolledBack},
+			{"begun", false, false, fateRolledBack},
+			{"worked", false, false, fateCommitted},
+			{"prepare-start", false, false, fateCommitted},
+			{"decide-start", false, false, fateCommitted},
+			{"commit-start", false, false, fateCommitted},
+			{"commit-start", true, false, fateRolledBack},
+			{"rollback-start", false, true, fateRolledBack},
 		} {
-			what := fmt.Sprintf("read-only at %s, alone %t", c.step, c.alone)
-			_, err := f.transfer(myTransfer{alone: c.alone, fail: c.fail, at: func(step string, _ int64) error {
-				if step == c.step {
-					f.readOnly(true)
-				}
-				return nil
-			}})
-			wantMyOutcome(t, what, err, c.want)
-			if c.want == ledger.RolledBack && !c.fail {
-				f.wantMyError(what, err, 1290)
+			what := fmt.Sprintf("read-only at %s, only %t", c.point, c.only)
+			work := faultWork{only: c.only}
+			w.during(c.point, &work, func() { w.readOnly(true) })
+			if c.fail {
+				work = work.fail()
 			}
-			if c.want == ledger.Committed && f.server.Engine.Kind == engines.MariaDB {
-				f.wantRefused(what)
+			x := w.transfer(work)
+			if c.want == fateRolledBack && !c.fail {
+				wantMyError(t, what, x.err, 1290)
 			}
-			f.readOnly(false)
-			f.settle()
+			if c.want == fateCommitted && w.maria() {
+				w.wantRefused(what)
+			}
+			w.readOnly(false)
+			w.want(what, x, c.want)
 		}
 	})
 }
 
 // readOnly makes the server refuse changes by others than administrators, or no more.
-func (f *myFaults) readOnly(on bool) {
+func (w *faultWorld) readOnly(on bool) {
 	if !on {
-		mustExecMy(f, "set global read_only = 0")
+		w.exec("set global read_only = 0")
 		return
 	}
 	name := "super_read_only"
-	if f.server.Engine.Kind == engines.MariaDB {
+	if w.maria() {
 		name = "read_only"
 	}
-	f.t.Cleanup(func() {
-		if _, err := f.admin.ExecContext(context.Background(), "set global read_only = 0"); err != nil {
-			f.t.Error(err)
+	w.t.Cleanup(func() {
+		if _, err := w.admin.ExecContext(context.Background(), "set global read_only = 0"); err != nil {
+			w.t.Error(err)
 		}
 	})
-	mustExecMy(f, "set global %s = 1", name)
+	w.exec("set global " + name + " = 1")
 }
 
 // wantRefused fails the test unless recovery leaves the server's branch, and tells which database refuses, and has committed the other.
-func (f *myFaults) wantRefused(what string) {
-	f.t.Helper()
-	report, err := f.manager.Recover(f.t.Context())
+func (w *faultWorld) wantRefused(what string) {
+	w.t.Helper()
+	report, err := w.m.Recover(w.t.Context())
 	if err != nil {
-		f.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	left := report.Branches(func(b recovery.Branch) bool { return b.Action == recovery.Left })
-	if len(left) != 1 || left[0].Resource != f.bank.databases[0].name {
-		f.t.Errorf("%s: left %+v, want the server's branch alone", what, left)
+	if len(left) != 1 || left[0].Resource != w.databases[0].name {
+		w.t.Errorf("%s: left %+v, want the server's branch alone", what, left)
 		return
 	}
-	f.wantMyError(what, left[0].Err, 1290)
+	wantMyError(w.t, what, left[0].Err, 1290)
 	if len(report.Decisions) != 1 || report.Decisions[0].Settled {
-		f.t.Errorf("%s: decisions %+v, want one that is not settled", what, report.Decisions)
+		w.t.Errorf("%s: decisions %+v, want one that is not settled", what, report.Decisions)
 	}
 }
 
 // A server without a connection to spare refuses new branches, and delays what is in doubt.
 func TestMySQLWithoutConnectionsDelaysButHalvesNothing(t *testing.T) {
-	forMyFaults(t, mySetUp{plain: true}, func(t *testing.T, f *myFaults) {
-		f.db.SetMaxIdleConns(-1) // every branch, and recovery, wants a new one
-		restore := f.exhaust()
-		_, err := f.transfer(myTransfer{})
-		wantMyOutcome(t, "at begin", err, ledger.RolledBack)
-		f.wantMyError("at begin", err, 1040)
+	forMyFaults(t, faultSetUp{plain: true}, func(t *testing.T, w *faultWorld) {
+		w.pools[w.databases[0].name].SetMaxIdleConns(-1) // every branch, and recovery, wants a new one
+		restore := w.exhaust()
+		x := w.transfer(faultWork{})
+		wantMyError(t, "at begin", x.err, 1040)
 		restore()
+		w.want("at begin", x, fateRolledBack)
 
-		_, err = f.transfer(myTransfer{at: func(step string, session int64) error {
-			if step == myDecided {
-				restore = f.exhaust()
-				f.kill(session)
-				f.exhausted()
-			}
-			return nil
-		}})
-		wantMyOutcome(t, "at commit", err, ledger.Committed)
-		report, err := f.manager.Recover(t.Context())
+		w.at("decide-done", func(string) {
+			restore = w.exhaust()
+			w.kill()
+			w.exhausted()
+		})
+		x = w.transfer(faultWork{})
+		report, err := w.m.Recover(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if down := report.Unreached(); len(down) != 1 || down[0] != f.bank.databases[0].name {
+		if down := report.Unreached(); len(down) != 1 || down[0] != w.databases[0].name {
 			t.Errorf("at commit: recovery did not reach %q, want the server alone", down)
 		}
 		restore()
-		f.settle()
+		w.want("at commit", x, fateCommitted)
 	})
 }
 
 // exhaust leaves no connection to users without privileges.
-func (f *myFaults) exhaust() (restore func()) {
-	f.t.Helper()
+func (w *faultWorld) exhaust() (restore func()) {
+	w.t.Helper()
 	var before int
-	if err := f.admin.QueryRowContext(f.t.Context(), "select @@global.max_connections").Scan(&before); err != nil {
-		f.t.Fatal(err)
-	}
+	w.ask(&before, "select @@global.max_connections")
 	var held []interface{ Close() error }
 	restore = func() {
 		for _, conn := range held {
 			conn.Close()
 		}
-		if _, err := f.admin.ExecContext(context.Background(), fmt.Sprintf("set global max_connections = %d", before)); err != nil {
-			f.t.Error(err)
+		if _, err := w.admin.ExecContext(context.Background(), fmt.Sprintf("set global max_connections = %d", before)); err != nil {
+			w.t.Error(err)
 		}
 	}
-	f.t.Cleanup(restore)
+	w.t.Cleanup(restore)
 	// MariaDB allows no fewer than 10: as many are taken, beside the administrator's own.
 	for range 12 {
-		conn, err := f.db.Conn(f.t.Context())
+		conn, err := w.pools[w.databases[0].name].Conn(w.t.Context())
 		if err != nil {
-			f.t.Fatal(err)
+			w.t.Fatal(err)
 		}
 		held = append(held, conn)
 	}
-	mustExecMy(f, "set global max_connections = 10")
-	f.exhausted()
+	w.exec("set global max_connections = 10")
+	w.exhausted()
 	return restore
 }
 
 // exhausted returns when the server refuses a new connection: one that has just ended may count for a moment.
-func (f *myFaults) exhausted() {
-	conn, err := f.db.Conn(f.t.Context())
+func (w *faultWorld) exhausted() {
+	conn, err := w.pools[w.databases[0].name].Conn(w.t.Context())
 	if err == nil {
 		conn.Close()
 	}
 	if e, ok := errors.AsType[*mysql.MySQLError](err); !ok || e.Number != 1040 {
-		f.t.Errorf("a new connection gives %v, want too many connections", err)
+		w.t.Errorf("a new connection gives %v, want too many connections", err)
 	}
 }
 
@@ -167,27 +159,27 @@ func TestMySQLIdleTimeoutsLeaveAllOrNothing(t *testing.T) {
 	} {
 		t.Run(c.engine, func(t *testing.T) {
 			t.Parallel()
-			f := newMyFaults(t, named(t, c.engine).Server(t), mySetUp{params: c.params})
+			w := newFaultWorld(t, newFaultBank(t, named(t, c.engine).Server(t)), faultSetUp{params: c.params})
 			for _, step := range []struct {
-				name  string
-				alone bool
-				want  ledger.Outcome
-			}{{myWorked, false, ledger.RolledBack}, {myDecided, false, ledger.Committed}, {myCommit, true, ledger.RolledBack}} {
+				point string
+				only  bool
+				want  faultFate
+			}{{"worked", false, fateRolledBack}, {"decide-done", false, fateCommitted}, {"commit-start", true, fateRolledBack}} {
+				var work faultWork
+				work.only = step.only
 				reached := false
-				_, err := f.transfer(myTransfer{alone: step.alone, at: func(at string, session int64) error {
-					if at == step.name {
-						reached = true
-						f.awaitGone(session)
-					}
-					return nil
-				}})
+				w.during(step.point, &work, func() {
+					reached = true
+					w.awaitGone()
+				})
+				x := w.transfer(work)
 				if !reached { // so slow a machine that the session was dropped before
-					step.want = ledger.RolledBack
+					step.want = fateRolledBack
+					w.disarm()
 				}
-				wantMyOutcome(t, "at "+step.name, err, step.want)
-				f.settle()
+				w.wantFate("at "+step.point, x, step.want)
 			}
-			f.end()
+			w.end()
 		})
 	}
 }

@@ -3,7 +3,7 @@ package integration
 import (
 	"errors"
 	"fmt"
-	"sync"
+	"strings"
 	"testing"
 
 	"github.com/xasql/xasql/integration/engines"
@@ -12,42 +12,36 @@ import (
 
 // Whoever kills a branch's session, at whatever step, gets all or nothing, and the application is told the truth.
 func TestMySQLKilledSessionAtEveryStepLeavesAllOrNothing(t *testing.T) {
-	forMyFaults(t, mySetUp{}, func(t *testing.T, f *myFaults) {
+	forMyFaults(t, faultSetUp{}, func(t *testing.T, w *faultWorld) {
 		for _, c := range []struct {
-			step        string
-			alone, fail bool
-			want        ledger.Outcome
+			point      string
+			only, fail bool
+			want       faultFate
 		}{
-			{myBegun, false, false, ledger.RolledBack},
-			{myWorked, false, false, ledger.RolledBack},
-			{myPrepare, false, false, ledger.RolledBack},
-			{myPrepared, false, false, ledger.Committed},
-			{myDecide, false, false, ledger.Committed},
-			{myDecided, false, false, ledger.Committed},
-			{myCommit, false, false, ledger.Committed},
-			{myRollback, false, true, ledger.RolledBack},
-			{myBegun, true, false, ledger.RolledBack},
-			{myWorked, true, false, ledger.RolledBack},
-			{myCommit, true, false, ledger.RolledBack},
-			{myRollback, true, true, ledger.RolledBack},
+			{"begun", false, false, fateRolledBack},
+			{"worked", false, false, fateRolledBack},
+			{"prepare-start", false, false, fateRolledBack},
+			{"prepare-done", false, false, fateCommitted},
+			{"decide-start", false, false, fateCommitted},
+			{"decide-done", false, false, fateCommitted},
+			{"commit-start", false, false, fateCommitted},
+			{"rollback-start", false, true, fateRolledBack},
+			{"begun", true, false, fateRolledBack},
+			{"worked", true, false, fateRolledBack},
+			{"commit-start", true, false, fateRolledBack},
+			{"rollback-start", true, true, fateRolledBack},
 		} {
-			name := fmt.Sprintf("killed at %s, alone %t, fails %t", c.step, c.alone, c.fail)
-			killed := false
-			_, err := f.transfer(myTransfer{alone: c.alone, fail: c.fail, at: func(step string, session int64) error {
-				if step == c.step && !killed {
-					killed = true
-					f.kill(session)
-				}
-				return nil
-			}})
-			if !killed {
-				t.Errorf("%s: the step was not reached: %v", name, err)
+			what := fmt.Sprintf("killed at %s, only %t, fails %t", c.point, c.only, c.fail)
+			work := faultWork{only: c.only}
+			w.during(c.point, &work, w.kill)
+			if c.fail {
+				work = work.fail()
 			}
-			wantMyOutcome(t, name, err, c.want)
-			if c.fail && !errors.Is(err, errMyOwn) {
-				t.Errorf("%s: %v does not tell the application's own error", name, err)
+			x := w.transfer(work)
+			if c.fail && !errors.Is(x.err, errFaultOwn) {
+				t.Errorf("%s: %v does not tell the application's own error", what, x.err)
 			}
-			f.settle()
+			w.want(what, x, c.want)
 		}
 	})
 }
@@ -55,66 +49,55 @@ func TestMySQLKilledSessionAtEveryStepLeavesAllOrNothing(t *testing.T) {
 // A session, or only its statement, is killed while the server executes XA PREPARE or XA COMMIT, or the server gives the statement up by
 // itself. What the application is told must hold: of a commit in one phase nobody can tell.
 func TestMySQLTwoPhaseStatementThatIsCutOffLeavesAllOrNothing(t *testing.T) {
-	forMyServers(t, func(t *testing.T, s *engines.Server) {
+	onEveryServer(t, func(t *testing.T, s *engines.Server) {
 		for _, cut := range []struct{ kill, params string }{{"kill", ""}, {"kill query", ""}, {"", "lock_wait_timeout=1"}} {
 			t.Run(cut.kill+cut.params, func(t *testing.T) {
-				f := newMyFaults(t, s, mySetUp{params: cut.params})
-				f.cutOff(cut.kill, myPrepare, "XA PREPARE", false, ledger.RolledBack)
-				f.cutOff(cut.kill, myCommit, "XA COMMIT", false, ledger.Committed)
-				f.cutOff(cut.kill, myCommit, "XA COMMIT", true, ledger.Unknown)
-				f.end()
+				w := newFaultWorld(t, newFaultBank(t, s), faultSetUp{params: cut.params})
+				w.cutOff(cut.kill, "prepare", false, ledger.RolledBack)
+				w.cutOff(cut.kill, "commit", false, ledger.Committed)
+				w.cutOff(cut.kill, "commit", true, ledger.Unknown)
+				w.end()
 			})
 		}
-	})
+	}, engines.MySQL, engines.MariaDB)
 }
 
-// cutOff makes a transfer whose statement at that step is cut off.
-func (f *myFaults) cutOff(kill, at, statement string, alone bool, want ledger.Outcome) {
-	f.t.Helper()
-	what := fmt.Sprintf("%s, alone %t", statement, alone)
-	var wait func()
-	answered := make(chan struct{})
-	next := sync.OnceFunc(func() { close(answered) })
-	_, err := f.transfer(myTransfer{alone: alone, at: func(step string, session int64) error {
-		switch {
-		case wait != nil:
-			next()
-		case step == at:
-			wait = f.cutDuring(kill, statement, session, answered)
-		}
-		return nil
-	}})
-	next()
-	if wait == nil {
-		f.t.Fatalf("%s: the step was not reached: %v", what, err)
-	}
-	wait()
-	wantMyOutcome(f.t, what, err, want)
-	f.settle()
+// cutOff makes a transfer whose XA PREPARE or XA COMMIT is cut off.
+func (w *faultWorld) cutOff(kill, verb string, only bool, want ledger.Outcome) {
+	w.t.Helper()
+	what := fmt.Sprintf("%s, only %t", verb, only)
+	answered, done := make(chan struct{}), make(chan struct{})
+	w.at(verb+"-start", func(string) { w.cutDuring(kill, verb, answered, done) })
+	w.at(verb+"-done", func(string) { close(answered) })
+	x := w.transfer(faultWork{only: only})
+	w.reached(what)
+	<-done
+	w.wantTold(what, x, want)
+	w.settle()
 }
 
-// cutDuring keeps the session waiting in a statement of this kind, and kills it or the statement, or with an empty kill waits until the server gives
-// it up, which is when the transfer goes on. It returns at once; the returned function waits until that is done.
-func (f *myFaults) cutDuring(kill, statement string, session int64, answered <-chan struct{}) (wait func()) {
-	release, err := blockCommits(f.t.Context(), f.admin)
+// cutDuring keeps the session waiting in XA PREPARE or XA COMMIT, and kills it or the statement, or with an empty kill waits until the server gives
+// it up, which is when it has answered. It returns at once, and closes done when all may go on.
+func (w *faultWorld) cutDuring(kill, verb string, answered <-chan struct{}, done chan<- struct{}) {
+	release, err := blockCommits(w.t.Context(), w.admin)
 	if err != nil {
-		f.t.Error(err)
-		return func() {}
+		w.t.Error(err)
+		close(done)
+		return
 	}
 	const executes = " from information_schema.processlist where id = ? and info like ? and state like 'Waiting for%'"
-	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		if kill != "" {
-			f.await(statement+" to wait", "select count(*) > 0"+executes, session, "%"+statement+"%")
-			mustExecMy(f, "%s %d", kill, session)
-			f.await(statement+" to be cut off", "select count(*) = 0"+executes, session, "%"+statement+"%")
+			statement := "%XA " + strings.ToUpper(verb) + "%"
+			w.await(verb+" to wait", "select count(*) > 0"+executes, w.session, statement)
+			w.exec(fmt.Sprintf("%s %d", kill, w.session))
+			w.await(verb+" to be cut off", "select count(*) = 0"+executes, w.session, statement)
 		} else {
 			<-answered
 		}
 		if err := release(); err != nil {
-			f.t.Error(err)
+			w.t.Error(err)
 		}
 	}()
-	return func() { <-done }
 }

@@ -22,7 +22,7 @@ type pgfConflict struct {
 	isolation sql.IsolationLevel
 	repeat    bool // another attempt may succeed
 	// arrange makes the conflict, as the last work of the transfer. undo takes away what stands in the way of another attempt.
-	arrange func(ctx context.Context, w *pgfSession, b *xa.Branch, other *sql.Conn) (undo func(), err error)
+	arrange func(ctx context.Context, w *faultWorld, b *xa.Branch, other *sql.Conn) (undo func(), err error)
 }
 
 func pgfConflicts() []pgfConflict {
@@ -40,11 +40,11 @@ func pgfConflicts() []pgfConflict {
 // Where PostgreSQL says no, at work or at PREPARE, the transfer is rolled back in both databases, the error tells why, by code, and Do tries
 // again by itself exactly where another attempt may succeed.
 func TestPostgresConflictRollsBackEverywhereAndIsRepeatedWhereItMay(t *testing.T) {
-	forEachPgfSession(t, func(t *testing.T, w *pgfSession) {
+	forEachPgfSession(t, func(t *testing.T, w *faultWorld) {
 		w.exec("insert into item values ('a', ''), ('b', '')", "create table line (item text references item deferrable initially deferred)")
 		for _, c := range pgfConflicts() {
 			attempts, undone := 0, func() {}
-			work := pgfWork{after: func(ctx context.Context, b *xa.Branch) error {
+			work := faultWork{after: func(ctx context.Context, b *xa.Branch) error {
 				if attempts++; attempts > 1 {
 					undone()
 					undone = func() {}
@@ -64,7 +64,7 @@ func TestPostgresConflictRollsBackEverywhereAndIsRepeatedWhereItMay(t *testing.T
 			work.opts = &xa.TxOptions{Isolation: c.isolation}
 			x := w.transfer(work)
 			undone()
-			w.want(c.name, x, work, pgfRolledBack)
+			w.want(c.name, x, fateRolledBack)
 			var pg *pgconn.PgError
 			if !errors.As(x.err, &pg) || pg.Code != c.code || postgres.New().Classify(x.err) != c.class {
 				t.Errorf("%s: %v; want code %s and class %d", c.name, x.err, c.code, c.class)
@@ -75,9 +75,9 @@ func TestPostgresConflictRollsBackEverywhereAndIsRepeatedWhereItMay(t *testing.T
 			x = w.transfer(work)
 			undone()
 			if c.repeat {
-				w.want(c.name+", repeated", x, work, pgfCommitted)
+				w.want(c.name+", repeated", x, fateCommitted)
 			} else {
-				w.want(c.name+", not repeated", x, work, pgfRolledBack)
+				w.want(c.name+", not repeated", x, fateRolledBack)
 			}
 			if want := map[bool]int{true: 2, false: 1}[c.repeat]; attempts != want {
 				t.Errorf("%s: %d attempts, want %d", c.name, attempts, want)
@@ -97,7 +97,7 @@ func pgfExecAll(ctx context.Context, x pgExecer, statements ...string) error {
 }
 
 // pgfWriteSkew has both read what the other writes; the other commits first.
-func pgfWriteSkew(ctx context.Context, _ *pgfSession, b *xa.Branch, other *sql.Conn) (func(), error) {
+func pgfWriteSkew(ctx context.Context, _ *faultWorld, b *xa.Branch, other *sql.Conn) (func(), error) {
 	undo := func() {}
 	if err := pgfExecAll(ctx, b, "select count(*) from item"); err != nil {
 		return undo, err
@@ -112,7 +112,7 @@ func pgfWriteSkew(ctx context.Context, _ *pgfSession, b *xa.Branch, other *sql.C
 }
 
 // pgfDeadlock makes the branch the one that finds the deadlock.
-func pgfDeadlock(ctx context.Context, w *pgfSession, b *xa.Branch, other *sql.Conn) (func(), error) {
+func pgfDeadlock(ctx context.Context, w *faultWorld, b *xa.Branch, other *sql.Conn) (func(), error) {
 	done := make(chan error, 1)
 	undo := func() {
 		if err := <-done; err != nil {
@@ -144,8 +144,8 @@ func pgfDeadlock(ctx context.Context, w *pgfSession, b *xa.Branch, other *sql.Co
 }
 
 // pgfLockTimeout has the branch wait, now or at PREPARE, for a lock that it does not get.
-func pgfLockTimeout(atPrepare bool) func(context.Context, *pgfSession, *xa.Branch, *sql.Conn) (func(), error) {
-	return func(ctx context.Context, w *pgfSession, b *xa.Branch, other *sql.Conn) (func(), error) {
+func pgfLockTimeout(atPrepare bool) func(context.Context, *faultWorld, *xa.Branch, *sql.Conn) (func(), error) {
+	return func(ctx context.Context, w *faultWorld, b *xa.Branch, other *sql.Conn) (func(), error) {
 		undo := func() {
 			if err := pgfExecAll(w.t.Context(), other, fmt.Sprintf("select pg_advisory_unlock(%d)", pgfGate)); err != nil {
 				w.t.Error(err)
@@ -165,14 +165,14 @@ func pgfLockTimeout(atPrepare bool) func(context.Context, *pgfSession, *xa.Branc
 	}
 }
 
-func pgfDeferred(ctx context.Context, _ *pgfSession, b *xa.Branch, _ *sql.Conn) (func(), error) {
+func pgfDeferred(ctx context.Context, _ *faultWorld, b *xa.Branch, _ *sql.Conn) (func(), error) {
 	return func() {}, pgfExecAll(ctx, b, "insert into line values ('missing')")
 }
 
-func pgfSlow(ctx context.Context, _ *pgfSession, b *xa.Branch, _ *sql.Conn) (func(), error) {
+func pgfSlow(ctx context.Context, _ *faultWorld, b *xa.Branch, _ *sql.Conn) (func(), error) {
 	return func() {}, pgfExecAll(ctx, b, "set local statement_timeout = '1ms'", "select pg_sleep(3600)")
 }
 
-func pgfReadOnly(ctx context.Context, _ *pgfSession, b *xa.Branch, _ *sql.Conn) (func(), error) {
+func pgfReadOnly(ctx context.Context, _ *faultWorld, b *xa.Branch, _ *sql.Conn) (func(), error) {
 	return func() {}, pgfExecAll(ctx, b, "set transaction read only", "insert into item values ('ours', '')")
 }

@@ -17,16 +17,16 @@ import (
 	"github.com/xasql/xasql/xa"
 )
 
-// pgfDisk is a small disk of its own.
-type pgfDisk struct {
+// faultDisk is a small disk of its own.
+type faultDisk struct {
 	t   *testing.T
 	dir string
 }
 
-// newPgfDisk mounts one, for whoever may write to it.
-func newPgfDisk(t *testing.T, size string) *pgfDisk {
+// newFaultDisk mounts one, for whoever may write to it.
+func newFaultDisk(t *testing.T, size string) *faultDisk {
 	t.Helper()
-	d := &pgfDisk{t, t.TempDir()}
+	d := &faultDisk{t, t.TempDir()}
 	if err := syscall.Mount("pgfaults", d.dir, "tmpfs", 0, "mode=777,size="+size); err != nil {
 		if os.Getenv("XA_REQUIRE") != "" {
 			t.Fatalf("mount a tmpfs: %v", err)
@@ -42,7 +42,7 @@ func newPgfDisk(t *testing.T, size string) *pgfDisk {
 }
 
 // fill leaves no room on the disk.
-func (d *pgfDisk) fill() {
+func (d *faultDisk) fill() {
 	f, err := os.Create(filepath.Join(d.dir, "filler"))
 	if err != nil {
 		d.t.Error(err)
@@ -60,7 +60,7 @@ func (d *pgfDisk) fill() {
 }
 
 // free makes room again.
-func (d *pgfDisk) free() {
+func (d *faultDisk) free() {
 	if err := os.Remove(filepath.Join(d.dir, "filler")); err != nil {
 		d.t.Error(err)
 	}
@@ -68,8 +68,8 @@ func (d *pgfDisk) free() {
 
 // pgfFull is a world whose first database's server is on a disk that gets full.
 type pgfFull struct {
-	*pgfWorld
-	disk   *pgfDisk
+	*faultWorld
+	disk   *faultDisk
 	server *engines.Server
 }
 
@@ -78,23 +78,23 @@ type pgfFull struct {
 func TestPostgresFullDisk(t *testing.T) {
 	t.Parallel()
 	e := named(t, "postgres:18")
-	disk := newPgfDisk(t, "200m")
+	disk := newFaultDisk(t, "200m")
 	s := e.Own(t, engines.Own{
 		Env:    []string{"POSTGRES_INITDB_ARGS=--wal-segsize=1", "PGDATA=/disk/data"},
 		Mounts: []string{disk.dir + ":/disk"},
 		// Nothing is to be written but what the test asks for.
 		Args: []string{"-c", "max_prepared_transactions=20", "-c", "min_wal_size=2MB", "-c", "checkpoint_timeout=1d", "-c", "autovacuum=off"},
 	})
-	w := &pgfFull{newPgfWorld(t, s), disk, s}
+	w := &pgfFull{newFaultWorld(t, newFaultBank(t, s), faultSetUp{}), disk, s}
 	w.exec("create table big (v text)", "alter table big alter v set storage external")
 	t.Run("work", w.atWork)
 	t.Run("checkpoint of a prepared branch", w.atCheckpoint)
 	for _, c := range []struct {
 		name, point string
-		fate        pgfFate
+		fate        faultFate
 	}{
-		{"PREPARE", "prepare-start", pgfRolledBack},
-		{"COMMIT PREPARED", "commit-start", pgfCommitted},
+		{"PREPARE", "prepare-start", fateRolledBack},
+		{"COMMIT PREPARED", "commit-start", fateCommitted},
 	} {
 		t.Run(c.name, func(t *testing.T) { w.atRecord(t, c.point, c.fate) })
 	}
@@ -102,28 +102,23 @@ func TestPostgresFullDisk(t *testing.T) {
 }
 
 func (w *pgfFull) atWork(t *testing.T) {
-	x := w.transfer(pgfWork{after: func(ctx context.Context, b *xa.Branch) error {
+	x := w.transfer(faultWork{after: func(ctx context.Context, b *xa.Branch) error {
 		w.disk.fill()
 		_, err := b.ExecContext(ctx, "insert into big select repeat('x', 1000000) from generate_series(1, 300)")
 		return err
 	}})
 	w.disk.free()
-	w.want(t, x, pgfRolledBack)
+	w.want(t, x, fateRolledBack)
 	if !strings.Contains(fmt.Sprint(x.err), "No space left on device") {
 		t.Errorf("told %v", x.err)
 	}
 }
 
-// want starts the server if it has ended, settles, and fails the test unless this has become of the transfer.
-func (w *pgfFull) want(t *testing.T, x pgfTransfer, want pgfFate) {
+// want starts the server if it has ended, and goes on as faultWorld's.
+func (w *pgfFull) want(t *testing.T, x faultTransfer, want faultFate) {
 	t.Helper()
-	w.reached()
 	w.server.Revive(t)
-	w.settle()
-	if there := w.there(x); x.outcome() != want.told || there != map[bool]int{true: 2, false: 0}[want.there] {
-		t.Errorf("told %s (%v), and in %d databases; want %s, there: %v", x.outcome(), x.err, there, want.told, want.there)
-	}
-	w.works()
+	w.faultWorld.want(t.Name(), x, want)
 }
 
 // atCheckpoint has a checkpoint fail that would write the branch's state to a file, and kills the server then.
@@ -137,13 +132,13 @@ func (w *pgfFull) atCheckpoint(t *testing.T) {
 		w.disk.free()
 		w.server.Start(t)
 	})
-	w.want(t, w.transfer(pgfWork{}), pgfCommitted)
+	w.want(t, w.transfer(faultWork{}), fateCommitted)
 }
 
 // atRecord leaves the next record of the write-ahead log no room.
-func (w *pgfFull) atRecord(t *testing.T, point string, want pgfFate) {
+func (w *pgfFull) atRecord(t *testing.T, point string, want faultFate) {
 	w.at(point, func(string) { w.exhaustWAL() })
-	x := w.transfer(pgfWork{})
+	x := w.transfer(faultWork{})
 	w.disk.free()
 	w.want(t, x, want)
 }
@@ -175,26 +170,26 @@ func (w *pgfFull) exhaustWAL() {
 // A disk that is full under the log of decisions: nothing can be decided, and all is rolled back, until there is room and the log is opened
 // anew. What needs no decision goes on.
 func TestPostgresWithAFullDiskUnderTheLog(t *testing.T) {
-	disk := newPgfDisk(t, "4m")
-	b := newPgfBank(t, named(t, "postgres:17").Server(t))
+	disk := newFaultDisk(t, "4m")
+	b := newFaultBank(t, named(t, "postgres:17").Server(t))
 	b.log = "file:" + filepath.Join(disk.dir, "log")
-	w := newPgfWorldWith(t, b, &filelog.Options{SegmentSize: 4 << 10})
+	w := newFaultWorld(t, b, faultSetUp{options: &filelog.Options{SegmentSize: 4 << 10}})
 	w.works()
 	w.at("decide-start", func(string) { disk.fill() })
-	var x pgfTransfer
+	var x faultTransfer
 	for i := 0; x.err == nil; i++ { // there is room that the log has taken before
-		if x = w.transfer(pgfWork{}); i == 1000 {
+		if x = w.transfer(faultWork{}); i == 1000 {
 			t.Fatal("the log never was full")
 		}
 	}
-	w.reached()
+	w.reached("decide-start")
 	for range 2 {
 		if x.outcome() != ledger.RolledBack || !errors.Is(x.err, txlog.ErrNotDecided) || w.there(x) != 0 {
 			t.Errorf("told %s (%v), and in %d databases", x.outcome(), x.err, w.there(x))
 		}
-		x = w.transfer(pgfWork{})
+		x = w.transfer(faultWork{})
 	}
-	if x := w.transfer(pgfWork{only: true}); x.err != nil {
+	if x := w.transfer(faultWork{only: true}); x.err != nil {
 		t.Errorf("a transfer in one database needs no decision: %v", x.err)
 	}
 	w.crash()

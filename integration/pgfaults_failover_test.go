@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -27,8 +26,7 @@ func TestPostgresStandby(t *testing.T) {
 // A standby lists no prepared transaction, although it has them: that must not be taken for an answer. The database beside it is recovered all
 // the same.
 func pgfStandbySettlesNothing(t *testing.T, p *pgfPair, other *engines.Server) {
-	b := pgfBank(t, "file:"+filepath.Join(t.TempDir(), "log"),
-		database{"a-postgres", p.primary.NewDatabase(t), p.primary}, database{"b-other", other.NewDatabase(t), other})
+	b := newFaultBankOf(t, database{"a-postgres", p.primary.NewDatabase(t), p.primary}, database{"b-other", other.NewDatabase(t), other})
 	primary := b.databases[0].url
 	b.start(t, "-count", "1", "-kill", "decide-done").want(t, -1)
 	p.caughtUp()
@@ -58,25 +56,24 @@ func pgfStandbySettlesNothing(t *testing.T, p *pgfPair, other *engines.Server) {
 }
 
 // newPgfFailover returns the world of a pair and of a database on another server.
-func newPgfFailover(t *testing.T, p *pgfPair, other *engines.Server) *pgfWorld {
+func newPgfFailover(t *testing.T, p *pgfPair, other *engines.Server) *faultWorld {
 	t.Helper()
-	b := pgfBank(t, "file:"+filepath.Join(t.TempDir(), "log"),
-		database{"a-postgres", p.primary.URL("postgres"), p.primary}, database{"b-other", other.NewDatabase(t), other})
+	b := newFaultBankOf(t, database{"a-postgres", p.primary.URL("postgres"), p.primary}, database{"b-other", other.NewDatabase(t), other})
 	b.databases[0].url = p.url()
-	return newPgfWorldOf(t, b)
+	return newFaultWorld(t, b, faultSetUp{})
 }
 
 // pgfHeld is a transfer that stands still at a point of the protocol.
 type pgfHeld struct {
 	release func()
-	done    chan pgfTransfer
+	done    chan faultTransfer
 }
 
 // hold begins a transfer, and returns when it stands still at the point.
-func (w *pgfWorld) hold(point string, work pgfWork) *pgfHeld {
+func (w *faultWorld) hold(point string, work faultWork) *pgfHeld {
 	w.t.Helper()
 	reached, gate := make(chan struct{}), make(chan struct{})
-	h := &pgfHeld{release: sync.OnceFunc(func() { close(gate) }), done: make(chan pgfTransfer, 1)}
+	h := &pgfHeld{release: sync.OnceFunc(func() { close(gate) }), done: make(chan faultTransfer, 1)}
 	w.at(point, func(string) {
 		close(reached)
 		<-gate
@@ -93,7 +90,7 @@ func (w *pgfWorld) hold(point string, work pgfWork) *pgfHeld {
 }
 
 // end lets the transfer go on, and returns what became of it.
-func (h *pgfHeld) end() pgfTransfer {
+func (h *pgfHeld) end() faultTransfer {
 	h.release()
 	return <-h.done
 }
@@ -106,15 +103,15 @@ func pgfFailoverFinishesWhatTheStandbyHadPrepared(t *testing.T, p *pgfPair, othe
 	w.works()
 
 	// The standby gets these PREPAREs, and none of what follows them.
-	settled := w.hold("decide-start", pgfWork{})
+	settled := w.hold("decide-start", faultWork{})
 	undone := w.hold("rollback-start", w.rollingBack())
-	decided := w.hold("commit-start", pgfWork{})
+	decided := w.hold("commit-start", faultWork{})
 	p.caughtUp()
 	p.cut()
 	x := settled.end()
-	fates := map[string]pgfTransfer{"settled": x, "undone": undone.end()}
-	fates["missed"] = w.transfer(pgfWork{})
-	lost := w.hold("commit-start", pgfWork{})
+	fates := map[string]faultTransfer{"settled": x, "undone": undone.end()}
+	fates["missed"] = w.transfer(faultWork{})
+	lost := w.hold("commit-start", faultWork{})
 	for _, name := range []string{"settled", "missed"} {
 		if fates[name].err != nil || w.there(fates[name]) != 2 {
 			t.Errorf("%s: %v, in %d databases of two before the failover", name, fates[name].err, w.there(fates[name]))
@@ -147,12 +144,11 @@ func pgfFailoverFinishesWhatTheStandbyHadPrepared(t *testing.T, p *pgfPair, othe
 	w.mu.Unlock()
 	w.works()
 	w.shutdown()
-	books, said := w.books()
 	want := []string{fates["missed"].id + ": half there: 1 of 2 entries", fates["lost"].id + ": half there: 1 of 2 entries"}
-	if got := ledger.Check(books, said); !slices.Equal(got, want) {
+	if got := ledger.Check(w.books(t), w.readTold(t)); !slices.Equal(got, want) {
 		t.Errorf("the books say %q, want %q", got, want)
 	}
-	if status, out := w.recover("list"); status != 0 && status != 4 || strings.Contains(out, fates["lost"].tx) != (status == 4) {
+	if status, out := w.recover(t, "list"); status != 0 && status != 4 || strings.Contains(out, fates["lost"].tx) != (status == 4) {
 		t.Errorf("xa-recover list: status %d\n%s", status, out)
 	}
 }
@@ -163,7 +159,7 @@ func TestPostgresFailoverToASynchronousStandbyLosesNothing(t *testing.T) {
 	e := named(t, "postgres:18")
 	p := newPgfPair(t, e)
 	pgExec(t, p.admin, "alter system set synchronous_standby_names = '*'", "select pg_reload_conf()")
-	pgfEventually(t, "the standby is synchronous", func() bool {
+	eventually(t, "the standby is synchronous", func() bool {
 		var n int
 		if err := p.admin.QueryRowContext(t.Context(), "select count(*) from pg_stat_replication where sync_state = 'sync'").Scan(&n); err != nil {
 			t.Fatal(err)
@@ -171,15 +167,15 @@ func TestPostgresFailoverToASynchronousStandbyLosesNothing(t *testing.T) {
 		return n == 1
 	})
 	w := newPgfFailover(t, p, e.Server(t))
-	made := w.transfer(pgfWork{})
-	prepared := w.hold("decide-start", pgfWork{})
+	made := w.transfer(faultWork{})
+	prepared := w.hold("decide-start", faultWork{})
 	undone := w.hold("rollback-start", w.rollingBack())
-	decided := w.hold("commit-start", pgfWork{})
+	decided := w.hold("commit-start", faultWork{})
 	p.failOver()
 	w.databases[0].server = p.standby
 	for _, c := range []struct {
 		name string
-		x    pgfTransfer
+		x    faultTransfer
 		told ledger.Outcome
 		want int
 	}{

@@ -70,7 +70,7 @@ func (p *pgfPair) caughtUp() {
 	if err := p.admin.QueryRowContext(p.t.Context(), "select pg_current_wal_insert_lsn()::text").Scan(&written); err != nil {
 		p.t.Fatal(err)
 	}
-	pgfEventually(p.t, "the standby catches up", func() bool {
+	eventually(p.t, "the standby catches up", func() bool {
 		var done bool
 		p.ask(&done, "select coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, false)", written)
 		return done
@@ -81,7 +81,7 @@ func (p *pgfPair) caughtUp() {
 func (p *pgfPair) cut() {
 	p.t.Helper()
 	pgExec(p.t, p.db, "alter system set primary_conninfo = ''", "select pg_reload_conf()")
-	pgfEventually(p.t, "the standby receives nothing more", func() bool {
+	eventually(p.t, "the standby receives nothing more", func() bool {
 		var n int
 		p.ask(&n, "select count(*) from pg_stat_wal_receiver")
 		return n == 0
