@@ -10,6 +10,8 @@ import (
 
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/drivers/postgres"
+	"github.com/xasql/xasql/recovery"
+	"github.com/xasql/xasql/txlog"
 	"github.com/xasql/xasql/txlog/logtest"
 	"github.com/xasql/xasql/xa"
 )
@@ -37,10 +39,12 @@ func TestPostgresRoleWithoutThePrivilegeToProveCommitsUnverified(t *testing.T) {
 			t.Errorf("not told of %s: %+v", name, f)
 		}
 	}
-	if xid, evidence := deniedBranch(t, driver, db); evidence != "" {
-		t.Errorf("%s has the evidence %q", xid, evidence)
+	xid, none := deniedBranch(t, driver, db)
+	if none != "" {
+		t.Errorf("%s has the evidence %q", xid, none)
 	}
 	deniedCommits(t, db)
+	deniedUnverified(t, db, xid)
 
 	// Who has not been checked learns it from the first branch, which is surely undone.
 	driver = postgres.New()
@@ -83,6 +87,20 @@ func deniedCommits(t *testing.T, db *sql.DB) {
 	})
 	if err != nil {
 		t.Errorf("a commit without evidence: %v", err)
+	}
+}
+
+// deniedUnverified recovers the decision on a branch that is gone and has no evidence, as after a crash before it was settled.
+func deniedUnverified(t *testing.T, db *sql.DB, xid drivers.XID) {
+	t.Helper()
+	log := logtest.NewMemory()
+	if _, err := log.Decide(t.Context(), txlog.Decision{ID: xid.GTRID, Outcome: txlog.Committed, Resources: []string{xid.BQual}}); err != nil {
+		t.Fatal(err)
+	}
+	r := recovery.Resolver{Log: log, Resources: []drivers.Resource{{Name: xid.BQual, DB: db, Driver: postgres.New()}}}
+	report, err := r.Resolve(t.Context())
+	if err != nil || len(report.Decisions) != 1 || !report.Decisions[0].Settled || !slices.Equal(report.Decisions[0].Unverified, []string{xid.BQual}) {
+		t.Errorf("recovery: %+v, %v; want the decision on %s settled as unverified", report.Decisions, err, xid)
 	}
 }
 
