@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/xasql/xasql/txlog"
@@ -49,6 +50,12 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("it does not come about that %s", what)
 		}
 	}
+}
+
+// inFakeTime runs a subtest whose clock moves only while all wait for it: no limit ends because the disk, or the machine, takes its time.
+func inFakeTime(t *testing.T, name string, f func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
 }
 
 func TestALostConnectionIsResolvedByAskingAgain(t *testing.T) {
@@ -110,9 +117,8 @@ func TestARefusedInsertIsADefiniteNo(t *testing.T) {
 
 func TestWithoutAConnectionNothingIsDecided(t *testing.T) {
 	for way, g := range grammars() {
-		t.Run(way, func(t *testing.T) {
-			t.Parallel()
-			l := newLog(t, Options{grammar: g(), limit: 300 * time.Millisecond})
+		inFakeTime(t, way, func(t *testing.T) {
+			l := newLog(t, Options{grammar: g()})
 			l.faults.add(fault{text: "connect", times: -1})
 			dropAll(l)
 			_, err := l.Decide(t.Context(), txlog.Decision{ID: "t", Outcome: txlog.Committed})
@@ -137,9 +143,8 @@ func dropAll(l *testLog) {
 func TestAnOutcomeIsUnknownOnlyUntilTheDatabaseAnswers(t *testing.T) {
 	for way, g := range grammars() {
 		for _, recorded := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/recorded=%v", way, recorded), func(t *testing.T) {
-				t.Parallel()
-				l := newLog(t, Options{grammar: g(), limit: 300 * time.Millisecond})
+			inFakeTime(t, fmt.Sprintf("%s/recorded=%v", way, recorded), func(t *testing.T) {
+				l := newLog(t, Options{grammar: g()})
 				lose := func() { l.faults.add(fault{text: insertDecision, lost: true, times: -1}) }
 				if recorded {
 					text := map[bool]string{true: "COMMIT", false: insertDecision}[l.grammar.atomic]
@@ -176,27 +181,31 @@ func TestAnOutcomeIsUnknownOnlyUntilTheDatabaseAnswers(t *testing.T) {
 }
 
 func TestWhatIsUnknownIsKnownByTheNextDecide(t *testing.T) {
-	l := newLog(t, Options{grammar: serverLike(), limit: 200 * time.Millisecond, Retention: -1}) // without retention the log does not ask by itself
-	l.faults.add(fault{text: insertDecision, lost: true, times: -1})
-	if _, err := l.Decide(t.Context(), txlog.Decision{ID: "t", Outcome: txlog.Committed}); err == nil || errors.Is(err, txlog.ErrNotDecided) {
-		t.Fatalf("Decide of which nobody knows: %v", err)
-	}
-	l.faults.clear()
-	if o, err := l.Decide(t.Context(), txlog.Decision{ID: "t", Outcome: txlog.Aborted}); err != nil || o != txlog.Aborted {
-		t.Errorf("Decide = %s, %v; want aborted", o, err)
-	}
-	mustLookup(t, l, "t", txlog.Aborted)
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog(t, Options{grammar: serverLike(), Retention: -1}) // without retention the log does not ask by itself
+		l.faults.add(fault{text: insertDecision, lost: true, times: -1})
+		if _, err := l.Decide(t.Context(), txlog.Decision{ID: "t", Outcome: txlog.Committed}); err == nil || errors.Is(err, txlog.ErrNotDecided) {
+			t.Fatalf("Decide of which nobody knows: %v", err)
+		}
+		l.faults.clear()
+		if o, err := l.Decide(t.Context(), txlog.Decision{ID: "t", Outcome: txlog.Aborted}); err != nil || o != txlog.Aborted {
+			t.Errorf("Decide = %s, %v; want aborted", o, err)
+		}
+		mustLookup(t, l, "t", txlog.Aborted)
+	})
 }
 
 // A session that a pooler has exchanged knows nothing of the statement that failed.
 func TestAnotherSessionsAnswerIsNoAnswer(t *testing.T) {
-	g := serverLike()
-	g.sessionID = "SELECT abs(random())"
-	l := newLog(t, Options{grammar: g, limit: 200 * time.Millisecond})
-	l.faults.add(fault{text: insertDecision, times: -1})
-	if _, err := l.Decide(t.Context(), txlog.Decision{ID: "t", Outcome: txlog.Committed}); err == nil || errors.Is(err, txlog.ErrNotDecided) {
-		t.Errorf("Decide: %v, want unknown", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		g := serverLike()
+		g.sessionID = "SELECT abs(random())"
+		l := newLog(t, Options{grammar: g})
+		l.faults.add(fault{text: insertDecision, times: -1})
+		if _, err := l.Decide(t.Context(), txlog.Decision{ID: "t", Outcome: txlog.Committed}); err == nil || errors.Is(err, txlog.ErrNotDecided) {
+			t.Errorf("Decide: %v, want unknown", err)
+		}
+	})
 }
 
 func TestABadRowDoesNotTakeItsBatchAlong(t *testing.T) {

@@ -186,7 +186,7 @@ func openFile(t interface {
 	f := &faults{}
 	db := sql.OpenDB(connector{dsn, f})
 	t.Cleanup(func() { db.Close() })
-	opts.Logger = quiet()
+	opts.Logger, opts.limit = quiet(), time.Minute // a machine may stand still for longer than the ten seconds that are the default
 	l, err := Open(t.Context(), db, SQLite, &opts)
 	if err != nil {
 		t.Fatalf("Open: %v", err)

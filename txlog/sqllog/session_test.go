@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/xasql/xasql/txlog"
@@ -32,7 +33,7 @@ func newSmallPool(t *testing.T, opts Options, n int) *testLog {
 	db := sql.OpenDB(connector{dsn, f})
 	t.Cleanup(func() { db.Close() })
 	db.SetMaxOpenConns(n)
-	opts.Logger = quiet()
+	opts.Logger, opts.limit = quiet(), time.Minute
 	l, err := Open(t.Context(), db, SQLite, &opts)
 	if err != nil {
 		t.Fatal(err)
@@ -144,18 +145,20 @@ func TestDeadIdleConnectionsOfThePoolAreGonePast(t *testing.T) {
 }
 
 func TestAPoolThatLeadsElsewhereIsRefused(t *testing.T) {
-	l := newLog(t, Options{limit: 200 * time.Millisecond})
-	mustDecide(t, l, "t", txlog.Committed)
-	if _, err := l.db.ExecContext(t.Context(), "UPDATE xasql_log SET id = 'another'"); err != nil {
-		t.Fatal(err)
-	}
-	dropAll(l)
-	if o, err := l.Lookup(t.Context(), "t"); err == nil || !strings.Contains(err.Error(), "another log") {
-		t.Errorf("Lookup = %s, %v; want it refused", o, err)
-	}
-	if _, err := l.Decide(t.Context(), txlog.Decision{ID: "u", Outcome: txlog.Committed}); !errors.Is(err, txlog.ErrNotDecided) {
-		t.Errorf("Decide: %v, want ErrNotDecided", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog(t, Options{})
+		mustDecide(t, l, "t", txlog.Committed)
+		if _, err := l.db.ExecContext(t.Context(), "UPDATE xasql_log SET id = 'another'"); err != nil {
+			t.Fatal(err)
+		}
+		dropAll(l)
+		if o, err := l.Lookup(t.Context(), "t"); err == nil || !strings.Contains(err.Error(), "another log") {
+			t.Errorf("Lookup = %s, %v; want it refused", o, err)
+		}
+		if _, err := l.Decide(t.Context(), txlog.Decision{ID: "u", Outcome: txlog.Committed}); !errors.Is(err, txlog.ErrNotDecided) {
+			t.Errorf("Decide: %v, want ErrNotDecided", err)
+		}
+	})
 }
 
 func TestCloseLeavesNothingBehind(t *testing.T) {
