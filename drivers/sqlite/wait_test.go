@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -93,8 +94,8 @@ func TestWaitForRecoveryEndsWithTheContext(t *testing.T) {
 	wantIs(t, New().RollbackPrepared(t.Context(), db, xid("lost")))
 }
 
-// TestBusyWriterElsewhereDoesNotStarveBranches counts: ten branches get their turn beside a process that writes in a loop without a
-// pause, while it does less than ten thousand writes.
+// TestBusyWriterElsewhereDoesNotStarveBranches counts what a process does that writes in a loop without a pause, while a branch gets its turn: less
+// than a thousand writes. One branch in ten or two may be luckless, as when this process does not run for a while, and the other does.
 func TestBusyWriterElsewhereDoesNotStarveBranches(t *testing.T) {
 	path, db := newFile(t, `CREATE TABLE n(id INTEGER PRIMARY KEY, v INT)`, `INSERT INTO n VALUES (1, 0), (2, 0)`)
 	hog := process(t, script{DSN: dsn(path, "&_busy_timeout=0"), Hog: true, Steps: []string{`UPDATE n SET v = v + 1 WHERE id = 1`}})
@@ -110,18 +111,20 @@ func TestBusyWriterElsewhereDoesNotStarveBranches(t *testing.T) {
 		return n
 	}
 	until(t, func() bool { return writes() > 100 })
-	before := writes()
+	var others []int
 	for i := range 10 {
+		before := writes()
 		conn, b := branchOn(t, db, fmt.Sprint(i), nil)
 		run(t, conn, `UPDATE n SET v = v + 1 WHERE id = 2`)
 		wantPrepared(t, b)
 		wantIs(t, b.Commit(t.Context()))
 		conn.Close()
+		others = append(others, writes()-before)
 	}
-	others := writes() - before
-	t.Logf("10 branches beside %d plain writes", others)
-	if others > 10000 {
-		t.Errorf("%d plain writes for 10 branches", others)
+	slices.Sort(others)
+	t.Logf("branches beside %d plain writes", others)
+	if others[len(others)/2] > 1000 {
+		t.Errorf("each branch has waited for so many plain writes: %d", others)
 	}
 }
 
