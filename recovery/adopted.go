@@ -79,8 +79,11 @@ func (p *pass) judgeAdopted(ctx context.Context, b *Branch) {
 		b.Action, b.Reason = Left, use
 		return
 	}
-	outcome, why := p.proofOf(ctx, b.XID.GTRID).outcome()
-	b.Reason = why
+	found := p.proofOf(ctx, b.XID.GTRID)
+	outcome, how := found.outcome()
+	if b.Reason = how; !found.contradictory() {
+		b.Reason = "its log is lost, and " + how
+	}
 	switch outcome {
 	case txlog.Committed:
 		b.Action = WouldCommit
@@ -90,17 +93,4 @@ func (p *pass) judgeAdopted(ctx context.Context, b *Branch) {
 		b.Action = Left
 		b.Reason += fmt.Sprintf(": only a person can say, with xa-recover commit or rollback %s --adopt", b.XID.GTRID)
 	}
-}
-
-// intent is what is decided of a transaction of which nothing is decided yet. Of a lost log's that is what is proven, and no log takes an
-// Undecided, should it ever come to that.
-func (p *pass) intent(ctx context.Context, id string) txlog.Outcome {
-	switch {
-	case p.verdict != txlog.Undecided:
-		return p.verdict
-	case p.adopted(id):
-		o, _ := p.proofOf(ctx, id).outcome()
-		return o
-	}
-	return txlog.Aborted
 }

@@ -26,6 +26,21 @@ func (p *pass) log(ctx context.Context, report Report) {
 		logBranches(ctx, log, res)
 	}
 	logUnverified(ctx, log, report)
+	if p.act {
+		logUnrecorded(ctx, log, p.unrecorded)
+	}
+}
+
+// logUnrecorded tells which decisions the log has lost.
+func logUnrecorded(ctx context.Context, log *slog.Logger, unrecorded map[string]string) {
+	ids := slices.Sorted(maps.Keys(unrecorded))
+	for _, id := range ids[:min(len(ids), alike)] {
+		log.LogAttrs(ctx, slog.LevelError, "the log held no decision, although a database has committed: was the log restored from an old copy?",
+			slog.String(keyID, id), slog.String(keyResource, unrecorded[id]))
+	}
+	if n := len(ids) - alike; n > 0 {
+		log.LogAttrs(ctx, slog.LevelError, "the log lacks more decisions of what a database has committed", slog.Int(keyCount, n))
+	}
 }
 
 // logUnverified tells which databases hold no branch of a decision, and can't prove that they have committed it.

@@ -72,12 +72,14 @@ func (p *pass) heuristic(ctx context.Context, b *Branch) {
 	}
 }
 
-// byHand returns a person's word on the transaction that contradicts the outcome, if there is one.
-func (p *pass) byHand(id string, outcome txlog.Outcome) (txlog.Note, bool) {
+// byHand returns a person's word on the branch's transaction that the decision does not bear out, or that would be acted against without one, if there
+// is one.
+func (p *pass) byHand(b Branch) (txlog.Note, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, n := range p.notes {
-		if n.ID == id && (n.Kind == txlog.CommittedByHand && outcome != txlog.Committed || n.Kind == txlog.AbortedByHand && outcome == txlog.Committed) {
+		against := n.Kind == txlog.CommittedByHand && b.Decision != txlog.Committed || n.Kind == txlog.AbortedByHand && intended(b) == txlog.Committed
+		if n.ID == b.XID.GTRID && against {
 			return n, true
 		}
 	}

@@ -108,8 +108,8 @@ func (r *Resolver) pass(act bool) *pass {
 	return &pass{
 		Resolver: r, act: act,
 		claims:      claims{latch: r.Claim, limit: positive(r.Timeout, defaultTimeout), held: map[string]func(){}},
-		decidedHere: map[string]bool{}, known: map[string]txlog.Outcome{}, proofs: map[string]proof{}, silent: map[string]error{},
-		inUse: map[string]string{},
+		decidedHere: map[string]bool{}, known: map[string]txlog.Outcome{}, proofs: map[string]*inquiry{}, silent: map[question]error{},
+		inUse: map[string]string{}, unrecorded: map[string]string{}, slots: r.places(),
 	}
 }
 
@@ -140,7 +140,8 @@ type pass struct {
 	verdict txlog.Outcome // a person's, on that one
 	at      time.Time     // when it was given; zero: see now
 	claims  claims
-	earlier Report // of the same run, if any
+	earlier Report                   // of the same run, if any
+	slots   map[string]chan struct{} // of each resource: full while as many connections as may be are at work
 
 	live        []txlog.Decision // unsettled, but somebody works on them, or the pass is not about them
 	decidedHere map[string]bool  // the IDs of all unsettled decisions, as read at the start
@@ -152,8 +153,10 @@ type pass struct {
 	late      []txlog.Decision         // not read at the start, and not this pass's own, although it has finished a branch by them
 	notes     []txlog.Note             // as read at the start, then those that this pass made
 	inUse     map[string]string        // adopted logs that are not lost, each with what tells so
-	proofs    map[string]proof         // what the databases were asked, by transaction
-	silent    map[string]error         // databases that gave no answer in time when asked for what became of a branch: they are not waited for again
+	proofs    map[string]*inquiry      // what the databases were asked, by transaction
+	// unrecorded are transactions of which the log knew nothing although a database proves that it has committed its branch, with its resource's name.
+	unrecorded map[string]string
+	silent     map[question]error // databases that gave no answer in time when asked for what became of a branch: they are not waited for again
 }
 
 // read reads the notes, and the decisions that are not settled, and takes those that nobody works on: one that is live now may still commit

@@ -37,7 +37,7 @@ func (p *pass) resource(ctx context.Context, w *work) Resource {
 	var done atomic.Int64
 	held := p.round(ctx, w, all, func(i int) {
 		all[i] = &out.Branches[i]
-		*all[i] = p.judge(ctx, w.Name, listed[i], refused)
+		*all[i] = p.judge(ctx, w, listed[i], refused)
 		switch {
 		case p.act && would(*all[i]):
 			p.finish(ctx, w, all[i])
@@ -87,8 +87,8 @@ func (p *pass) ours(listed []drivers.Prepared) []string {
 func isOurs(pr drivers.Prepared) bool { return pr.Raw == "" && pr.XID.FormatID == drivers.FormatID }
 
 // judge decides what is to become of a listed branch.
-func (p *pass) judge(ctx context.Context, resource string, pr drivers.Prepared, refused map[string]refusal) Branch {
-	b := Branch{Prepared: pr, Resource: resource}
+func (p *pass) judge(ctx context.Context, w *work, pr drivers.Prepared, refused map[string]refusal) Branch {
+	b := Branch{Prepared: pr, Resource: w.Name}
 	switch {
 	case !isOurs(pr):
 		b.Reason = "of another program"
@@ -116,15 +116,17 @@ func (p *pass) judge(ctx context.Context, resource string, pr drivers.Prepared, 
 		b.Action, b.Reason, b.Err = Left, "the log can't tell its decision", because(ctx, b.Err)
 		return b
 	}
+	w.moved() // the databases may be slow to tell what they prove
 	p.weigh(ctx, &b)
+	w.moved()
 	if p.verdict == txlog.Undecided && would(b) {
-		if n, ok := p.byHand(pr.XID.GTRID, b.Decision); ok {
+		if n, ok := p.byHand(b); ok {
 			b.Action, b.Reason = Left, overruled(n)
 		} else if !p.Before.IsZero() && b.Oldest().After(p.Before) {
 			b.Action, b.Reason = Left, "it is too young: left until it is older"
 		}
 	}
-	if pr.XID.BQual != resource {
+	if pr.XID.BQual != w.Name {
 		// Left to the resource that it names, which lists it too where both are one server; see misplaced.
 		b.Action = Left
 		b.Reason = fmt.Sprintf("it is a branch of resource %q, which is not configured: name that database with --resource %s=URL", pr.XID.BQual, pr.XID.BQual)
@@ -148,12 +150,7 @@ func (p *pass) weigh(ctx context.Context, b *Branch) {
 	case p.adopted(b.XID.GTRID):
 		p.judgeAdopted(ctx, b)
 	default:
-		b.Reason = "the log has no decision to commit it"
-		if w, ok := p.Log.(txlog.Witness); ok {
-			if b.Err = w.Witnessed(); b.Err != nil {
-				b.Action, b.Reason = Left, "the log has no decision, and may have missed it"
-			}
-		}
+		p.presume(ctx, b)
 	}
 }
 
@@ -166,6 +163,14 @@ func (p *pass) wanted(b Branch) txlog.Outcome {
 }
 
 func would(b Branch) bool { return b.Action == WouldCommit || b.Action == WouldRollBack }
+
+// intended is what a branch that would be finished would become.
+func intended(b Branch) txlog.Outcome {
+	if b.Action == WouldCommit {
+		return txlog.Committed
+	}
+	return txlog.Aborted
+}
 
 // lookup returns the outcome that stands. What the pass has read of the log stands for ever.
 func (p *pass) lookup(ctx context.Context, id string) (txlog.Outcome, error) {
@@ -181,8 +186,12 @@ func (p *pass) lookup(ctx context.Context, id string) (txlog.Outcome, error) {
 // finish tells the database the outcome of a branch that was judged, and records in the branch what came of it.
 func (p *pass) finish(ctx context.Context, w *work, b *Branch) {
 	if b.Decision == txlog.Undecided {
+		if b.Err = p.noteUnrecorded(ctx, b.XID.GTRID); b.Err != nil {
+			b.Action, b.Reason, b.Err = Left, "the log does not take a note of what it lacks", because(ctx, b.Err)
+			return
+		}
 		// Whoever writes first is right: only after this may the branch be rolled back (rule P4).
-		d := txlog.Decision{ID: b.XID.GTRID, Outcome: p.intent(ctx, b.XID.GTRID), Resources: p.names(), At: time.Now()}
+		d := txlog.Decision{ID: b.XID.GTRID, Outcome: intended(*b), Resources: p.names(), At: time.Now()}
 		if b.Decision, b.Err = p.Log.Decide(ctx, d); b.Err != nil {
 			b.Decision, b.Action, b.Reason = txlog.Undecided, Left, fmt.Sprintf("the log does not take the decision to %s", decideVerb(d.Outcome))
 			b.Err = because(ctx, b.Err)
@@ -216,7 +225,9 @@ func (p *pass) conclude(ctx context.Context, b *Branch) {
 	}
 	switch {
 	case b.Err == nil:
-		b.Action, b.Reason = done, ""
+		if b.Action, b.Reason = done, ""; done == Committed {
+			b.Reason = p.unrecordedReason(b.XID.GTRID)
+		}
 	case errors.Is(b.Err, contradicted) || errors.Is(b.Err, drivers.ErrHeuristic):
 		p.heuristic(ctx, b)
 	case errors.Is(b.Err, drivers.ErrHeld):

@@ -18,7 +18,11 @@ func (p *pass) settle(ctx context.Context, report *Report) error {
 	for _, d := range p.decisions {
 		out := Decision{Decision: d}
 		if out.Reason = answers.unfinished(d); out.Reason == "" {
-			out.Unverified, out.Reason = p.verify(ctx, d, answers.uncommitted(d))
+			if d.Outcome == txlog.Committed {
+				out.Unverified, out.Reason = p.verify(ctx, d, answers.uncommitted(d))
+			} else {
+				out.Reason = p.verifyAborted(ctx, d)
+			}
 			if out.Reason != "" {
 				report.Decisions = append(report.Decisions, out)
 				continue
@@ -96,9 +100,6 @@ func (a answers) unfinished(d txlog.Decision) string {
 
 // uncommitted names the resources of a committed decision in which this run committed no branch of it.
 func (a answers) uncommitted(d txlog.Decision) []string {
-	if d.Outcome != txlog.Committed {
-		return nil
-	}
 	var names []string
 	for _, name := range d.Resources {
 		if _, ok := a.committed[drivers.XID{FormatID: drivers.FormatID, GTRID: d.ID, BQual: name}]; !ok {
@@ -133,7 +134,7 @@ func (p *pass) askFate(ctx context.Context, d txlog.Decision, name string) (txlo
 	if i < 0 {
 		return txlog.Undecided, nil // then the decision is not to be settled
 	}
-	return p.fate(ctx, p.Resources[i], d.ID, evidenceOf(d, name))
+	return p.fate(ctx, p.Resources[i], d.ID, evidenceOf(d, name), p.limit())
 }
 
 // misplaced looks at the branches that a database listed although they name another resource. Where that

@@ -60,14 +60,23 @@ func (p *pass) everywhere(ctx context.Context, f func(ctx context.Context, i int
 		wg.Go(func() {
 			ctx, watch, stop := watched(ctx, p.limit())
 			defer stop()
-			most, limit := positive(p.Parallel, defaultParallel), res.DB.Stats().MaxOpenConnections
-			if limit > 0 {
-				most = min(most, max(1, limit/2)) // the pool is the application's, and other resources' branches may hang on what this one tells
-			}
-			f(ctx, i, &work{Resource: res, watch: watch, slots: make(chan struct{}, most), keeps: limit != 1})
+			f(ctx, i, &work{Resource: res, watch: watch, slots: p.slots[res.Name], keeps: res.DB.Stats().MaxOpenConnections != 1})
 		})
 	}
 	wg.Wait()
+}
+
+// places makes what limits, for each resource, over how many connections at once a pass works.
+func (r *Resolver) places() map[string]chan struct{} {
+	slots := map[string]chan struct{}{}
+	for _, res := range r.Resources {
+		most := positive(r.Parallel, defaultParallel)
+		if limit := res.DB.Stats().MaxOpenConnections; limit > 0 {
+			most = min(most, max(1, limit/2)) // the pool is the application's, and other resources' branches may hang on what this one tells
+		}
+		slots[res.Name] = make(chan struct{}, most)
+	}
+	return slots
 }
 
 // tell tells the database the outcome of a branch that it has listed.

@@ -167,6 +167,9 @@ var _ drivers.Prover = provingDriver{}
 
 // Outcome implements drivers.Prover.
 func (p provingDriver) Outcome(ctx context.Context, pool *sql.DB, xid drivers.XID, evidence string) (committed, proven bool, err error) {
+	if p.db.Style.Evidence && evidence == "" {
+		return false, false, nil // as PostgreSQL's, which has nothing to ask by
+	}
 	err = p.onPool(ctx, OpOutcome, pool, func(c *conn) error {
 		c.db.mu.Lock()
 		defer c.db.mu.Unlock()
