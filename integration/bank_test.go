@@ -86,10 +86,28 @@ func (d database) open(t *testing.T) *sql.DB {
 	return db
 }
 
+// patiently has who connects wait for a minute, and not for the ten seconds that are the default: a machine may be busy, or stand still.
+func patiently(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return raw
+	}
+	q := u.Query()
+	switch u.Scheme {
+	case "postgres":
+		q.Set("connect_timeout", "60")
+	case "mysql":
+		q.Set("timeout", "60s")
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
 // env tells the programs of log and databases, with the passwords apart from the URLs.
 func (b *bank) env() []string {
 	var env, resources []string
 	without := func(name, raw string) string {
+		raw = patiently(raw)
 		u, _ := url.Parse(raw)
 		password, ok := u.User.Password()
 		if !ok {

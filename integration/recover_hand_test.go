@@ -48,10 +48,10 @@ func newHand(t *testing.T, e engines.Engine, logInFiles bool) *hand {
 	}
 	h := &hand{T: t, bank: newBank(t, es...), lost: strings.ToLower(rand.Text()[:12])}
 	for i, d := range h.databases {
-		h.databases[i].url = patiently(t, d.url)
+		h.databases[i].url = patiently(d.url)
 	}
 	if !logInFiles {
-		h.shareLog(t, database{name: "log", url: patiently(t, h.databases[0].server.NewDatabase(t))}, sqllog.Postgres)
+		h.shareLog(t, database{name: "log", url: patiently(h.databases[0].server.NewDatabase(t))}, sqllog.Postgres)
 	}
 	for _, d := range h.databases {
 		res, err := connect.Create(d.name, d.url)
@@ -69,18 +69,6 @@ func newHand(t *testing.T, e engines.Engine, logInFiles bool) *hand {
 		t.Fatal(err)
 	}
 	return h
-}
-
-// patiently has who connects wait for a minute, and not for the ten seconds that are the default: a machine may be busy.
-func patiently(t *testing.T, raw string) string {
-	u := parseURL(t, raw)
-	switch u.Scheme {
-	case "postgres":
-		u.RawQuery = "connect_timeout=60"
-	case "mysql":
-		u.RawQuery = "timeout=60s"
-	}
-	return u.String()
 }
 
 // inFiles tells whether the log is a directory, and which.
