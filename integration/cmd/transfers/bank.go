@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/xasql/xasql/integration/ledger"
 	"github.com/xasql/xasql/xa"
@@ -73,7 +72,7 @@ func (b *bank) transfer(ctx context.Context, id string, random *rand.Rand) error
 	if err := b.tell(id, ledger.Begun); err != nil {
 		return err
 	}
-	err := b.m.Do(ctx, &xa.TxOptions{Timeout: 10 * time.Second}, func(ctx context.Context, tx *xa.Tx) error {
+	err := b.m.Do(ctx, &xa.TxOptions{Timeout: b.patience()}, func(ctx context.Context, tx *xa.Tx) error {
 		for _, e := range entries {
 			branch, err := tx.Branch(ctx, e.resource)
 			if err != nil {

@@ -44,6 +44,15 @@ type options struct {
 	jitter    time.Duration
 }
 
+// patience is how long a transaction, and its completion, may take: seconds, as faults hold some up, but one that is to come to the point
+// where its process kills itself must not be given up because the machine stood still.
+func (o options) patience() time.Duration {
+	if o.kill != "" {
+		return 2 * time.Minute
+	}
+	return 10 * time.Second
+}
+
 func main() {
 	o := options{log: os.Getenv("XA_LOG"), resources: strings.Fields(os.Getenv("XA_RESOURCES"))}
 	flag.IntVar(&o.workers, "workers", 1, "how many transfers at a time")
@@ -70,7 +79,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 
-	cfg := xa.Config{Log: log, RecoveryInterval: time.Second, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	cfg := xa.Config{Log: log, RecoveryInterval: time.Second, CompletionTimeout: o.patience(), Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	for _, flag := range o.resources {
 		name, url, err := connect.SplitFlag(flag)
 		if err != nil {
