@@ -166,6 +166,29 @@ func (r *netRun) transfer(ctx context.Context, id string, last error, names ...s
 	return outcome, err
 }
 
+// watchStanding tells, when the returned function is called, for how long this process stood still since: about as long as others did, whose time
+// limits went by.
+func watchStanding() (stood func() time.Duration) {
+	const step = 100 * time.Millisecond
+	began, done, steps := time.Now(), make(chan struct{}), make(chan time.Duration)
+	go func() {
+		tick := time.NewTicker(step)
+		defer tick.Stop()
+		for ran := time.Duration(0); ; ran += step {
+			select {
+			case <-tick.C: // what passes meanwhile is one
+			case <-done:
+				steps <- ran
+				return
+			}
+		}
+	}()
+	return func() time.Duration {
+		close(done)
+		return time.Since(began) - <-steps
+	}
+}
+
 // end ends the manager in that way, the network being healed, and checks that nobody keeps a connection.
 func (r *netRun) end(how func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(r.t.Context(), netLimit)

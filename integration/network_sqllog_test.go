@@ -71,7 +71,11 @@ func TestNetworkFaultAtTheDecisionIsFoundOutOrToldAsUnknown(t *testing.T) {
 		})
 	}
 	running.Wait()
-	t.Logf("%d cases: %d committed, %d rolled back, %d unknown", counts.cases.Load(), counts.committed.Load(), counts.rolledBack.Load(), counts.unknown.Load())
+	t.Logf("%d cases: %d committed, %d rolled back, %d unknown; %d were not found out in time", counts.cases.Load(), counts.committed.Load(),
+		counts.rolledBack.Load(), counts.unknown.Load(), counts.unreached.Load())
+	if counts.unreached.Load() > counts.cases.Load()/2 {
+		t.Error("the machine stands still too often for this test to show anything")
+	}
 }
 
 func (n *netCounts) runLog(l *netLane, logURL string, c netLogCase) error {
@@ -96,7 +100,9 @@ func (n *netCounts) runLog(l *netLane, logURL string, c netLogCase) error {
 	if err := r.manage(ctx, xa.Config{RecoveryInterval: 2 * time.Second, Trace: &xa.Trace{DecideStart: decide}}); err != nil {
 		return err
 	}
+	stood := watchStanding()
 	outcome, told := r.transfer(ctx, fmt.Sprint(l.cases), nil, r.resources[0].Name, r.resources[1].Name)
+	lost := stood()
 	if fired == nil {
 		return fmt.Errorf("told %s (%v) before the decision", outcome, told)
 	}
@@ -106,7 +112,11 @@ func (n *netCounts) runLog(l *netLane, logURL string, c netLogCase) error {
 		return fmt.Errorf("the fault did not strike; told %s (%v)", outcome, told)
 	}
 	r.proxy.Heal()
-	if !slices.Contains(c.expect(), outcome) {
+	switch {
+	case slices.Contains(c.expect(), outcome):
+	case outcome == ledger.Unknown && lost > 2*time.Second: // of the log's ten, and it needs some of them
+		n.unreached.Add(1)
+	default:
 		err = fmt.Errorf("told %s (%v), want one of %v", outcome, told, c.expect())
 	}
 	switch outcome {
