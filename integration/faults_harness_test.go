@@ -46,7 +46,7 @@ type faultWorld struct {
 
 // faultSetUp is what a test wants to be different.
 type faultSetUp struct {
-	plain   bool             // the manager works on the first database as a user without privileges but those that it needs
+	plain   bool             // the manager works on the first database as a user of MySQL or MariaDB without privileges but those that recovery wants
 	params  string           // of the manager's connections to it: "wait_timeout=5"
 	options *filelog.Options // of the log
 }
@@ -90,9 +90,11 @@ func (w *faultWorld) urlOf(d database) string {
 	url := d.url
 	if w.plain {
 		url = d.server.NewUser(w.t, url)
+		privileges := []string{"process"} // without it recovery waits for each branch of a session's
 		if d.server.Engine.Kind == engines.MySQL {
-			grantTo(w.t, w.admin, url, "xa_recover_admin")
+			privileges = append(privileges, "xa_recover_admin")
 		}
+		grantTo(w.t, w.admin, url, privileges...)
 	}
 	if w.params != "" {
 		url += "?" + w.params

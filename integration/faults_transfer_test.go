@@ -133,6 +133,13 @@ func (w *faultWorld) transfer(work faultWork) faultTransfer {
 	return x
 }
 
+// begin is transfer, and returns at once; the transfer comes when it has ended.
+func (w *faultWorld) begin(work faultWork) <-chan faultTransfer {
+	done := make(chan faultTransfer, 1)
+	go func() { done <- w.transfer(work) }()
+	return done
+}
+
 // account is that of the transfer that was begun last.
 func (w *faultWorld) account() int { return w.n % ledger.Accounts }
 

@@ -14,56 +14,63 @@ import (
 
 // A lock that is not had in time costs the statement, and the branch goes on: the application may try again, or commit the rest.
 func TestMySQLLockTimeoutCostsTheStatementAlone(t *testing.T) {
-	forMyFaults(t, faultSetUp{params: "innodb_lock_wait_timeout=1"}, func(t *testing.T, w *faultWorld) { w.checkLockTimeout(ledger.Committed) })
+	onEveryServer(t, func(t *testing.T, s *engines.Server) { testLockTimeout(t, s, ledger.Committed) }, engines.MySQL, engines.MariaDB)
 }
 
-// With innodb_rollback_on_timeout the server undoes the whole branch: whoever ignores the error must not commit what came later.
-func TestMySQLLockTimeoutThatRollsBackIsNoHalfCommit(t *testing.T) {
-	for _, e := range engines.Of(engines.MySQL, engines.MariaDB) {
-		t.Run(e.Name, func(t *testing.T) {
-			t.Parallel()
-			s := e.Own(t, engines.Own{Args: []string{"--innodb-rollback-on-timeout=1"}})
-			w := newFaultWorld(t, newFaultBank(t, s), faultSetUp{params: "innodb_lock_wait_timeout=1"})
-			w.checkLockTimeout(ledger.RolledBack)
-			w.end()
-		})
+// testLockTimeout makes transfers whose last statement does not get its lock, side by side, each in a world of its own. ignored is what must become of one whose
+// application ignores that.
+func testLockTimeout(t *testing.T, s *engines.Server, ignored ledger.Outcome) {
+	cases := []*lockTimeout{
+		{what: "returned", attempts: 1, want: ledger.RolledBack},
+		{what: "ignored", ignore: true, attempts: 1, want: ignored},
+		{what: "tried again", attempts: 2, want: ledger.Committed},
+	}
+	for _, c := range cases {
+		c.faultWorld = newFaultWorld(t, newFaultBank(t, s), faultSetUp{params: "innodb_lock_wait_timeout=1"})
+		c.lock = c.lockAccount(63)
+		defer c.lock.Rollback()
+	}
+	for _, c := range cases {
+		c.ended = c.begin(faultWork{opts: &xa.TxOptions{Retry: xa.Retry{Attempts: c.attempts}}, after: c.work})
+	}
+	for _, c := range cases {
+		c.wantTold(c.what, <-c.ended, c.want)
+		if c.tries != c.attempts {
+			t.Errorf("%s: the function was called %d times, want %d", c.what, c.tries, c.attempts)
+		}
+		c.end()
 	}
 }
 
-// checkLockTimeout makes transfers whose last statement does not get its lock. swallowed is what must become of one whose application
-// ignores that.
-func (w *faultWorld) checkLockTimeout(swallowed ledger.Outcome) {
-	w.t.Helper()
-	const wanted = "update accounts set balance = balance + 0 where id = 63"
-	update := func(ctx context.Context, b *xa.Branch) error { _, err := b.ExecContext(ctx, wanted); return err }
+// lockTimeout is one such transfer.
+type lockTimeout struct {
+	*faultWorld
+	what     string
+	ignore   bool
+	attempts int // that are needed, and allowed; the last of two gets the lock
+	want     ledger.Outcome
+	lock     *sql.Tx // another's
+	tries    int
+	ended    <-chan faultTransfer
+}
 
-	tx := w.lock(63)
-	defer tx.Rollback()
-	x := w.transfer(faultWork{after: update})
-	w.wantTold("returned", x, ledger.RolledBack)
-	wantMyError(w.t, "returned", x.err, 1205)
-
-	x = w.transfer(faultWork{after: func(ctx context.Context, b *xa.Branch) error {
-		wantMyError(w.t, "statement", update(ctx, b), 1205)
+func (c *lockTimeout) work(ctx context.Context, b *xa.Branch) error {
+	c.tries++
+	_, err := b.ExecContext(ctx, "update accounts set balance = balance + 0 where id = 63")
+	if c.tries == 1 {
+		wantMyError(c.t, c.what, err, 1205)
+	}
+	if c.attempts > 1 {
+		c.lock.Rollback()
+	}
+	if c.ignore {
 		return nil
-	}})
-	w.wantTold("ignored", x, swallowed)
-
-	tries := 0
-	x = w.transfer(faultWork{opts: &xa.TxOptions{Retry: xa.Retry{Attempts: 2}}, after: func(ctx context.Context, b *xa.Branch) error {
-		tries++
-		err := update(ctx, b)
-		tx.Rollback()
-		return err
-	}})
-	w.wantTold("tried again", x, ledger.Committed)
-	if tries != 2 {
-		w.t.Errorf("the function was called %d times, want 2", tries)
 	}
+	return err
 }
 
-// lock locks an account's row in a transaction of another's.
-func (w *faultWorld) lock(account int) *sql.Tx {
+// lockAccount locks an account's row in a transaction of another's.
+func (w *faultWorld) lockAccount(account int) *sql.Tx {
 	w.t.Helper()
 	tx, err := w.admin.BeginTx(w.t.Context(), nil)
 	if err != nil {

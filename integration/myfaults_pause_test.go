@@ -12,6 +12,7 @@ import (
 // An application is suspended until its servers have dropped every session of it, and its transactions' timeouts are over. Its log in files
 // is its own all that time: xa-recover tells so and touches nothing. When it goes on it comes to an end that is true.
 func TestMySQLSuspendedApplicationKeepsItsLogAndComesToATrueEnd(t *testing.T) {
+	t.Parallel()
 	es := []engines.Engine{named(t, "mysql:9.7"), named(t, "mariadb:11.8")}
 	engines.Start(es...)
 	// One of its sessions may wait for a row that a branch of its own has locked.

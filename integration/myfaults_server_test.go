@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/xasql/xasql/integration/engines"
 	"github.com/xasql/xasql/recovery"
 )
 
@@ -159,27 +160,50 @@ func TestMySQLIdleTimeoutsLeaveAllOrNothing(t *testing.T) {
 	} {
 		t.Run(c.engine, func(t *testing.T) {
 			t.Parallel()
-			w := newFaultWorld(t, newFaultBank(t, named(t, c.engine).Server(t)), faultSetUp{params: c.params})
-			for _, step := range []struct {
-				point string
-				only  bool
-				want  faultFate
-			}{{"worked", false, fateRolledBack}, {"decide-done", false, fateCommitted}, {"commit-start", true, fateRolledBack}} {
-				var work faultWork
-				work.only = step.only
-				reached := false
-				w.during(step.point, &work, func() {
-					reached = true
-					w.awaitGone()
-				})
-				x := w.transfer(work)
-				if !reached { // so slow a machine that the session was dropped before
-					step.want = fateRolledBack
-					w.disarm()
-				}
-				w.wantFate("at "+step.point, x, step.want)
-			}
-			w.end()
+			testIdleTimeouts(t, named(t, c.engine).Server(t), c.params)
 		})
 	}
+}
+
+// testIdleTimeouts makes transfers that wait for the end of their session, side by side, each in a world of its own.
+func testIdleTimeouts(t *testing.T, s *engines.Server, params string) {
+	cases := []*idleTimeout{
+		{point: "worked", want: fateRolledBack},
+		{point: "decide-done", want: fateCommitted},
+		{point: "commit-start", only: true, want: fateRolledBack},
+	}
+	for _, c := range cases {
+		b := newFaultBank(t, s)
+		if c.only {
+			b.databases = b.databases[:1]
+		}
+		c.faultWorld = newFaultWorld(t, b, faultSetUp{params: params})
+	}
+	for _, c := range cases {
+		var work faultWork
+		c.during(c.point, &work, func() {
+			c.reached = true
+			c.awaitGone()
+		})
+		c.ended = c.begin(work)
+	}
+	for _, c := range cases {
+		x := <-c.ended
+		if !c.reached { // so slow a machine that the session was dropped before
+			c.want = fateRolledBack
+			c.disarm()
+		}
+		c.wantFate("at "+c.point, x, c.want)
+		c.end()
+	}
+}
+
+// idleTimeout is one such transfer.
+type idleTimeout struct {
+	*faultWorld
+	point   string
+	only    bool
+	want    faultFate
+	reached bool
+	ended   <-chan faultTransfer
 }

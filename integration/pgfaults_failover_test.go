@@ -66,21 +66,21 @@ func newPgfFailover(t *testing.T, p *pgfPair, other *engines.Server) *faultWorld
 // pgfHeld is a transfer that stands still at a point of the protocol.
 type pgfHeld struct {
 	release func()
-	done    chan faultTransfer
+	done    <-chan faultTransfer
 }
 
 // hold begins a transfer, and returns when it stands still at the point.
 func (w *faultWorld) hold(point string, work faultWork) *pgfHeld {
 	w.t.Helper()
 	reached, gate := make(chan struct{}), make(chan struct{})
-	h := &pgfHeld{release: sync.OnceFunc(func() { close(gate) }), done: make(chan faultTransfer, 1)}
+	h := &pgfHeld{release: sync.OnceFunc(func() { close(gate) })}
 	w.at(point, func(string) {
 		close(reached)
 		<-gate
 	})
 	w.t.Cleanup(h.release)
 	work.opts = &xa.TxOptions{Timeout: 10 * time.Minute}
-	go func() { h.done <- w.transfer(work) }()
+	h.done = w.begin(work)
 	select {
 	case <-reached:
 	case x := <-h.done:
