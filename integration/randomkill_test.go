@@ -29,8 +29,12 @@ func TestRandomlyKilledApplicationLeavesAllOrNothing(t *testing.T) {
 	b := newBank(t, append(es, sqlite)...)
 	var told ledger.Told
 	rounds := 0
-	for end := time.Now().Add(duration); time.Now().Before(end) && !t.Failed(); rounds++ {
-		p := b.start(t, "-workers", "8", "-jitter", "20ms", "-prefix", fmt.Sprintf("r%d", rounds), "-seed", strconv.FormatUint(random.Uint64(), 10))
+	for end := time.Now().Add(duration); (time.Now().Before(end) || rounds < 4) && !t.Failed(); rounds++ {
+		prefix := fmt.Sprintf("r%d", rounds)
+		p := b.start(t, "-workers", "8", "-jitter", "20ms", "-prefix", prefix, "-seed", strconv.FormatUint(random.Uint64(), 10))
+		if rounds%4 < 2 { // on a slow machine none would be killed in a transfer else
+			b.awaitToldOf(t, prefix+"-")
+		}
 		killAfter(t, p, random, 1500*time.Millisecond)
 		way := b.restartWith
 		if rounds%2 == 1 {

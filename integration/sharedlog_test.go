@@ -43,12 +43,14 @@ func TestKilledAndSuspendedMembersOfASharedLogLeaveAllOrNothing(t *testing.T) {
 		start(i)
 	}
 	kills, pauses := 0, 0
-	for end := time.Now().Add(duration); time.Now().Before(end) && !t.Failed(); {
+	for end := time.Now().Add(duration); (time.Now().Before(end) || kills < 4) && !t.Failed(); {
 		i := random.IntN(len(apps))
 		switch n := random.IntN(10); {
 		case n < 6:
+			if kills++; kills%2 == 1 { // on a slow machine none would be killed in a transfer else
+				b.awaitToldOf(t, fmt.Sprintf("m%d-%d-", i, generation[i]))
+			}
 			killAfter(t, apps[i], random, 800*time.Millisecond)
-			kills++
 			start(i)
 		case n < 9:
 			recovery := b.startRecover(t, "resolve")
@@ -77,7 +79,7 @@ func TestKilledAndSuspendedMembersOfASharedLogLeaveAllOrNothing(t *testing.T) {
 	b.recoverUntilClean(t)
 	_, told := b.check(t)
 	t.Logf("%d kills, %d suspended", kills, pauses)
-	if count := counted(t, told); count[ledger.Committed] == 0 || count[ledger.Begun] == 0 || kills == 0 {
+	if count := counted(t, told); count[ledger.Committed] == 0 || count[ledger.Begun] == 0 {
 		t.Error("nothing was proved: nobody was interrupted, or nothing was acknowledged")
 	}
 }
