@@ -24,7 +24,7 @@ func TestMySQLPrepareThatIsUnderWayIsListed(t *testing.T) {
 				_, err := b.Prepare(t.Context())
 				prepared <- err
 			}()
-			for limit := time.After(30 * time.Second); ; {
+			for limit := time.After(time.Minute); ; {
 				if p := preparedMySQL(t, db, b.xid); p != nil && p.Held {
 					break
 				}

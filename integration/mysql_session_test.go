@@ -51,7 +51,7 @@ func TestMySQLHalfOpenSessionIsEndedByItsXID(t *testing.T) {
 				t.Errorf("Prepared: %+v, want it held", p)
 			}
 			ender := d.(drivers.SessionEnder)
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if err := ender.EndSession(ctx, other, b.xid); err != nil {
 				t.Fatalf("EndSession: %v", err)

@@ -208,18 +208,34 @@ func pgDiscard(conn *sql.Conn) {
 	_ = conn.Close()
 }
 
+// waitsForStandby tells whether the session's commit, or prepare, waits for a standby: its record is on the disk.
+func (b *pgTestBranch) waitsForStandby() bool {
+	var waits bool
+	err := b.f.admin.QueryRowContext(b.f.Context(), "select coalesce(wait_event = 'SyncRep', false) from pg_stat_activity where pid = $1", b.pid).Scan(&waits)
+	return err == nil && waits
+}
+
 // eventually waits until done reports true.
 func (f *pgFixture) eventually(what string, done func() bool) {
 	f.Helper()
-	ctx, cancel := context.WithTimeout(f.Context(), 30*time.Second)
-	defer cancel()
+	if !f.eventuallyTrue(what, done) {
+		f.FailNow()
+	}
+}
+
+// eventuallyTrue is eventually for another goroutine than the test's: it does not end the test.
+func (f *pgFixture) eventuallyTrue(what string, done func() bool) bool {
+	f.Helper()
+	limit := time.After(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !done() {
 		select {
-		case <-ctx.Done():
-			f.Fatalf("%s: not within 30 s", what)
+		case <-limit:
+			f.Errorf("%s: not within a minute", what)
+			return false
 		case <-tick.C:
 		}
 	}
+	return true
 }

@@ -148,7 +148,7 @@ func pgWithholdCommits(ctx context.Context, admin *sql.DB) (release func() error
 		return nil, err
 	}
 	release = func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		return set(ctx, "")
 	}

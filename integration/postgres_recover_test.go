@@ -172,9 +172,15 @@ func TestPostgresPrepareThatIsGivenUpClaimsNothing(t *testing.T) {
 				_ = release()
 			}
 		}()
-		ctx, cancel := context.WithTimeout(f.Context(), 200*time.Millisecond)
-		defer cancel()
+		ctx, cancel := context.WithCancel(f.Context())
+		given := make(chan struct{})
+		go func() {
+			defer close(given)
+			f.eventuallyTrue("PREPARE waits", b.waitsForStandby)
+			cancel()
+		}()
 		vote, err := b.Prepare(ctx)
+		<-given
 		if err == nil && vote != drivers.VotePrepared {
 			f.Errorf("Prepare: %s", vote)
 		}
@@ -206,11 +212,7 @@ func TestPostgresBranchThatAnotherIsFinishingIsHeld(t *testing.T) {
 		}
 		committed := make(chan error, 1)
 		go func() { committed <- b.Commit(f.Context()) }()
-		f.eventually("COMMIT PREPARED waits", func() bool {
-			var waits bool
-			err := f.admin.QueryRowContext(f.Context(), "select coalesce(wait_event = 'SyncRep', false) from pg_stat_activity where pid = $1", b.pid).Scan(&waits)
-			return err == nil && waits
-		})
+		f.eventually("COMMIT PREPARED waits", b.waitsForStandby)
 		f.is("CommitPrepared", f.driver.CommitPrepared(f.Context(), f.db, b.xid), drivers.ErrHeld)
 		f.is("RollbackPrepared", f.driver.RollbackPrepared(f.Context(), f.db, b.xid), drivers.ErrHeld)
 		if err := release(); err != nil {

@@ -201,7 +201,7 @@ func TestPostgresNotifyOfAReadOnlyBranchIsDelivered(t *testing.T) {
 		b := f.begin(nil)
 		f.exec(b.conn, "notify news, 'told'")
 		b.want(drivers.VoteReadOnly)
-		ctx, cancel := context.WithTimeout(f.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(f.Context(), time.Minute)
 		defer cancel()
 		err = listener.Raw(func(c any) error {
 			n, err := c.(*stdlib.Conn).Conn().WaitForNotification(ctx)
