@@ -11,7 +11,8 @@
 // and whose qualifier is this resource, leave those that are live in this process, or that another living member of a shared log
 // has in hand, and ask the log.
 // What is committed is committed; what is undecided is first written down as aborted and then rolled
-// back, so that a coordinator that wakes up late finds Aborted too. A decision is settled
+// back, so that a coordinator that wakes up late finds Aborted too. Before that the databases are asked whose driver is a [drivers.Prover]: where
+// one proves that it has committed, the log has lost a decision, so the rest is committed too, and it is noted for a person. A decision is settled
 // when every database that it names has answered, is the same database as before, and holds nothing more of it.
 //
 // A branch that a database finished against the decision is a heuristic outcome: it is noted in the log, where the log keeps notes, and

@@ -3,6 +3,7 @@ package recovery
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/xasql/xasql/txlog"
 )
@@ -11,9 +12,9 @@ import (
 // database commits before the decision is durable, so one that has committed tells that the log has lost a decision: its disk was restored from an old
 // copy, or dropped what it had acknowledged; or a person has finished that branch. Then to roll back the rest would make half a transaction of it.
 //
-// That proof can't be wrong in the other direction. It is of one XID, which holds 80 random bits and is not used again, and it stands in the database beside what
-// the branch wrote, written by the same commit: a database that was restored, copied or mistaken for another tells no more than what it shows. A
-// coordinator that comes back late finds what recovery has written, or has written first itself (rule P4).
+// That proof can't be wrong in the other direction. It is of one XID, which is random and not used again, and it stands in the database beside what
+// the branch wrote, written by the same commit: a database that was restored, copied or mistaken for another proves no more than it holds. A
+// coordinator that comes back late finds what recovery has written, or was first itself (rule P4).
 //
 // What proves nothing, or could not be asked, changes nothing: a file that is out of reach must not keep the rows of others locked, and that the log
 // has lost something is the rare case. When it is back, [pass.verifyAborted] asks it before the abort is forgotten.
@@ -74,14 +75,17 @@ func (p *pass) noteUnrecorded(ctx context.Context, id string) error {
 		return nil
 	}
 	return p.note(ctx, txlog.Note{ID: id, Kind: txlog.Heuristic, Resource: resource, By: finder,
-		Text: "it has committed its branch, and the log held no decision: the rest is committed too; was the log restored from an old copy?"})
+		Text: "it has committed its branch, and the log held no decision: was the log restored from an old copy?"})
 }
 
 // verifyAborted asks, before the log forgets that a transaction was aborted, whether a database proves that it has committed it: one that could not be asked
 // when that was presumed, or that somebody made commit. It returns why the decision can't be settled yet.
 func (p *pass) verifyAborted(ctx context.Context, d txlog.Decision) (reason string) {
-	if p.verdict != txlog.Undecided {
-		return "" // a person has decided, and was told what contradicts it
+	p.mu.Lock()
+	byHand := slices.ContainsFunc(p.notes, func(n txlog.Note) bool { return n.ID == d.ID && n.Kind == txlog.AbortedByHand })
+	p.mu.Unlock()
+	if byHand {
+		return "" // who said so was told what contradicts it
 	}
 	found := p.proofOf(ctx, d.ID)
 	if found.committed == "" && found.unasked != "" { // nobody waits for this answer

@@ -414,3 +414,22 @@ func TestWhoNeedsEvidenceIsNotAsked(t *testing.T) {
 		b.wantBecame(id, "rolled back", "stock")
 	})
 }
+
+// Who forces a rollback has been told what it contradicts, and has it noted: recovery, which completes it, has nothing to add.
+func TestForcedRollbackIsNotedOnce(t *testing.T) {
+	run(t, func(b *bench) {
+		id := b.halved(map[string]bool{"orders": true}, "orders", "stock")
+		b.dbs["stock"].Fail(memdb.OpRollbackPrepared, memdb.Fault{Err: errors.New("lock timeout")})
+		if _, err := b.finish(recovery.Verdict{ID: id, Outcome: txlog.Aborted, Force: true}); err != nil {
+			b.Fatal(err)
+		}
+		before := b.notes(id)
+		if report := b.resolve(); !report.Clean() {
+			b.Errorf("got %+v", report)
+		}
+		b.wantBecame(id, "rolled back", "stock")
+		if after := b.notes(id); len(before) != 2 || !slices.Equal(before, after) {
+			b.Errorf("noted %+v, then %+v", before, after)
+		}
+	})
+}

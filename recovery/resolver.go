@@ -25,7 +25,8 @@ type Resolver struct {
 	Member txlog.Member
 
 	// Timeout limits how long the work on one resource, or on the log, may stand still: without an answer to the first question, and then
-	// without one branch finished, or one decision read or settled. Work that goes on takes as long as it takes, or as ctx allows. Zero: 30 s.
+	// without one branch finished, or one decision read or settled. What might prove the outcome of an undecided transaction has a third of it to answer.
+	// Work that goes on takes as long as it takes, or as ctx allows. Zero: 30 s.
 	Timeout time.Duration
 	// HeldWait is how long to wait for a session that still holds a prepared branch (rule P12), before that
 	// session is ended where the driver can, and then again before the branch is left for the next run; at most a third of Timeout. Zero: 3 s.
