@@ -283,8 +283,12 @@ func TestLateDecisionIsNoLostOne(t *testing.T) {
 				orders.Finish(orders.Prepared()[0], true)
 			}
 		})
-		if report := b.resolve(); !report.Clean() || len(report.Notes) != 0 {
+		report := b.resolve()
+		if !report.Clean() || len(report.Notes) != 0 {
 			b.Errorf("got %+v", report)
+		}
+		for _, br := range report.Branches(func(br recovery.Branch) bool { return br.Reason != "" }) {
+			b.Errorf("%s %s: %q", br.Resource, br.Action, br.Reason)
 		}
 		b.wantBecame(id, "committed", "orders", "stock")
 	})
@@ -431,5 +435,23 @@ func TestForcedRollbackIsNotedOnce(t *testing.T) {
 		if after := b.notes(id); len(before) != 2 || !slices.Equal(before, after) {
 			b.Errorf("noted %+v, then %+v", before, after)
 		}
+	})
+}
+
+// A database whose turn to ask does not come in time is given up for this run; that must not count as an answer for the others, who wait for the same one.
+func TestGivenUpQuestionIsNoAnswer(t *testing.T) {
+	run(t, func(b *bench) {
+		b.add("third", memdb.New("third"))
+		for range 40 {
+			b.halved(nil, "stock")
+		}
+		last := b.halved(map[string]bool{"orders": true}, "orders", "stock", "third")
+		b.asked(func(string) { time.Sleep(9 * time.Second) })
+		b.r.Resources[0].DB.SetMaxOpenConns(1)
+		b.dbs["third"].Fail(memdb.OpList, memdb.Fault{Hook: func() { time.Sleep(time.Second) }})
+		b.resolve()
+		b.wantBecame(last, "committed", "orders", "stock")
+		b.resolve()
+		b.wantBecame(last, "committed", "orders", "stock", "third")
 	})
 }
