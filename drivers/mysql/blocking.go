@@ -50,12 +50,11 @@ func blocking(ctx context.Context, db *sql.DB, xid drivers.XID) (locks, waiting 
 	if err != nil || !listed {
 		return 0, 0, err
 	}
-	transactions, locks, waiting, err := held(ctx, conn, session)
-	if err == nil && transactions == 0 {
-		if err = stale(ctx); err == nil {
-			transactions, locks, waiting, err = held(ctx, conn, session)
-		}
-	}
+	var transactions int
+	err = look(ctx, session, free, func() (int, error) {
+		transactions, locks, waiting, err = held(ctx, conn, session)
+		return transactions, err
+	})
 	switch {
 	case err != nil:
 		return 0, 0, err
@@ -84,6 +83,27 @@ func whereIs(ctx context.Context, conn *sql.Conn, xid drivers.XID) (listed bool,
 	}
 	session, err = holder(ctx, conn, xid)
 	return true, session, free, err
+}
+
+// looks is how often it is asked what has no session.
+const looks = 4
+
+// look asks for the transactions of a session, or for those without one, until there are as many as branches, a few times: what has only just left its
+// session is shown late, and the server has transactions of its own without one, which come and go.
+func look(ctx context.Context, session int64, free int, ask func() (transactions int, err error)) error {
+	branches := 1
+	if session == 0 {
+		branches = free
+	}
+	for n := 1; ; n++ {
+		transactions, err := ask()
+		if err != nil || transactions == branches || n == looks {
+			return err
+		}
+		if err := stale(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // stale returns when the server will answer anew: it answers from what it gathered before, unless nobody has asked for a tenth of a second.

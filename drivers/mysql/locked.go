@@ -12,8 +12,8 @@ import (
 
 // A branch has a lock of its own on each table of which it has changed or locked a row, also after the server's restart. What it has only read it keeps
 // from being altered, but that is noted under a thread, which a restart makes another's.
-const lockedSQL = `SELECT DISTINCT b.trx_id, COALESCE(CONCAT(l.OBJECT_SCHEMA, '.', l.OBJECT_NAME), '') FROM information_schema.innodb_trx b
-	LEFT JOIN performance_schema.data_locks l ON l.ENGINE_TRANSACTION_ID = b.trx_id AND l.LOCK_TYPE = 'TABLE' WHERE b.trx_mysql_thread_id = %d`
+const lockedSQL = `SELECT DISTINCT b.trx_id, CONCAT(l.OBJECT_SCHEMA, '.', l.OBJECT_NAME) FROM information_schema.innodb_trx b
+	JOIN performance_schema.data_locks l ON l.ENGINE_TRANSACTION_ID = b.trx_id AND l.LOCK_TYPE = 'TABLE' WHERE b.trx_mysql_thread_id = %d`
 
 // maxTogether is how many tables are named that belong to several branches.
 const maxTogether = 10
@@ -46,12 +46,12 @@ func lockedTables(ctx context.Context, db *sql.DB, xid drivers.XID) ([]string, e
 	case maria:
 		return nil, fmt.Errorf("%w: MariaDB names the table of a lock only while somebody waits for it", drivers.ErrNotSupported)
 	}
-	transactions, tables, err := tablesOf(ctx, conn, session)
-	if err == nil && len(tables) == 0 {
-		if err = stale(ctx); err == nil {
-			transactions, tables, err = tablesOf(ctx, conn, session)
-		}
-	}
+	var transactions int
+	var tables []string
+	err = look(ctx, session, free, func() (int, error) {
+		transactions, tables, err = tablesOf(ctx, conn, session)
+		return transactions, err
+	})
 	switch {
 	case err != nil:
 		return nil, err
@@ -72,23 +72,30 @@ func some(tables []string) string {
 	return strings.Join(tables, ", ")
 }
 
-// tablesOf asks how many transactions a session has, or, of session 0, how many have left theirs, and what they have locked together.
+// tablesOf asks how many transactions of a session have locked anything, or, of session 0, how many that have left theirs, and what they have locked together.
 func tablesOf(ctx context.Context, conn *sql.Conn, session int64) (transactions int, tables []string, err error) {
 	rows, err := conn.QueryContext(ctx, fmt.Sprintf(lockedSQL, session))
 	if err != nil {
 		return 0, nil, sightless(err, seesMySQL)
 	}
 	defer rows.Close()
-	seen := map[string]bool{}
+	locked := map[string][]string{}
 	for rows.Next() {
 		var transaction, table string
 		if err := rows.Scan(&transaction, &table); err != nil {
 			return 0, nil, translate(err)
 		}
-		if seen[transaction] = true; table != "" {
-			tables = append(tables, table)
+		locked[transaction] = append(locked[transaction], table)
+	}
+	for _, its := range locked {
+		if !slices.ContainsFunc(its, ownTable) {
+			transactions++
+			tables = append(tables, its...)
 		}
 	}
 	slices.Sort(tables)
-	return len(seen), slices.Compact(tables), sightless(rows.Err(), seesMySQL)
+	return transactions, slices.Compact(tables), sightless(rows.Err(), seesMySQL)
 }
+
+// ownTable tells whether a table is the server's, such as gtid_executed, into which it writes by itself every now and then.
+func ownTable(name string) bool { return strings.HasPrefix(name, "mysql.") }
