@@ -179,7 +179,7 @@ func TestWhoCannotBeAskedKeepsNoRowsLocked(t *testing.T) {
 				for range 20 {
 					ids = append(ids, b.halved(map[string]bool{"orders": true}, "orders", "stock", "third"))
 				}
-				for range 2 * len(ids) {
+				for range 6 * len(ids) { // twice each, in each of three passes at most
 					b.dbs["orders"].Fail(memdb.OpOutcome, c.fault)
 				}
 				begun := time.Now()
