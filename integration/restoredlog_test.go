@@ -135,4 +135,3 @@ func restoredHits(t *testing.T, c matrixCase, want ...int) {
 		}
 	}
 }
-
