@@ -34,7 +34,7 @@ func newMatrix(t *testing.T) *matrix {
 	engines.Start(engines.All()...)
 	for _, e := range engines.All() {
 		m.servers[e] = e.Server(t)
-		m.urls[e] = [2]string{m.servers[e].NewDatabase(t), m.servers[e].NewDatabase(t)}
+		m.urls[e] = [2]string{patiently(m.servers[e].NewDatabase(t)), patiently(m.servers[e].NewDatabase(t))}
 		for _, url := range m.urls[e] {
 			database{url: url, name: e.Name}.exec(t, crash.Table)
 		}
