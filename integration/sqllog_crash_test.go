@@ -185,6 +185,7 @@ func TestSQLLogSurvivesTheEndOfItsSessions(t *testing.T) {
 			logs := openLogs(t, databaseURL, 2)
 			admin := s.Open(t, s.URL(map[bool]string{true: "postgres", false: "mysql"}[e.Kind == engines.Postgres]))
 			v := newVerdicts()
+			stood := watchStanding()
 			v.storm(t.Context(), logs, "t", func() {
 				for ends := range 25 {
 					time.Sleep(rand.N(100 * time.Millisecond)) // the moment is what is tested
@@ -195,7 +196,7 @@ func TestSQLLogSurvivesTheEndOfItsSessions(t *testing.T) {
 				}
 			})
 			v.check(t, logs[0])
-			if v.lost > 0 {
+			if lost := stood(); v.lost > 0 && lost < 2*time.Second { // of the ten that the log has to find out
 				t.Errorf("%d outcomes were unknown, though the server was there", v.lost)
 			}
 		})
