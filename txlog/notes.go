@@ -38,7 +38,7 @@ type Note struct {
 type NoteKind uint8
 
 const (
-	// Heuristic: a database, or a person in it, finished the branch against the decision.
+	// Heuristic: a database, or a person in it, finished the branch against the decision, or before the log held one.
 	Heuristic NoteKind = iota + 1
 	// CommittedByHand and AbortedByHand: a person has decided the transaction.
 	CommittedByHand
