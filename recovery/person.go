@@ -44,17 +44,7 @@ var (
 // The Report is about this transaction alone; it is empty when the error is ErrContradicts, ErrLive, ErrNotKnown or ErrUnasked, or when the
 // log could not record the decision.
 func (r *Resolver) Finish(ctx context.Context, v Verdict) (Report, error) {
-	return r.finish(ctx, v, true)
-}
-
-// Consider looks only: it returns what Finish would return as an error, or else the Report tells what Finish would do. It works on a log that was
-// opened for reading.
-func (r *Resolver) Consider(ctx context.Context, v Verdict) (Report, error) {
-	return r.finish(ctx, v, false)
-}
-
-func (r *Resolver) finish(ctx context.Context, v Verdict, act bool) (Report, error) {
-	p := r.pass(act)
+	p := r.pass(true)
 	p.only, p.verdict, p.at = v.ID, v.Outcome, v.At
 	fail := func(err error) (Report, error) {
 		return p.empty(), fmt.Errorf("recovery: %s %s: %w", verb(v.Outcome), v.ID, err)
@@ -198,9 +188,6 @@ func (p *pass) record(ctx context.Context, v Verdict, k knowledge) error {
 	against := k.against(v.Outcome)
 	if p.noNotes && against != "" {
 		return fmt.Errorf("%w: %s; and this log keeps no notes, so that what is done by force would be forgotten", ErrContradicts, against)
-	}
-	if !p.act {
-		return nil
 	}
 	n := txlog.Note{ID: v.ID, Kind: txlog.CommittedByHand, By: v.By, Text: v.Why}
 	if v.Outcome == txlog.Aborted {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -58,28 +57,9 @@ func (b *bench) holding() int {
 	return n
 }
 
-// finish also checks that Consider tells beforehand what Finish does, and changes nothing.
 func (b *bench) finish(v recovery.Verdict) (recovery.Report, error) {
 	v.By, v.Why = "ada@db7", "the customer has paid"
-	notes, holding := len(b.notes("")), b.holding()
-	considered, refused := b.r.Consider(b.Context(), v)
-	if len(b.notes("")) != notes || b.holding() != holding {
-		b.Errorf("Consider has changed something: %d notes and %d branches, were %d and %d", len(b.notes("")), b.holding(), notes, holding)
-	}
-	would := map[drivers.XID]recovery.Action{}
-	for _, br := range considered.Branches(func(recovery.Branch) bool { return true }) {
-		would[br.XID] = br.Action
-	}
-	report, err := b.r.Finish(b.Context(), v)
-	if fmt.Sprint(refused) != fmt.Sprint(err) {
-		b.Errorf("Consider says %v, Finish %v", refused, err)
-	}
-	for _, br := range report.Branches(func(recovery.Branch) bool { return true }) {
-		if w := would[br.XID]; br.Action == recovery.Committed && w != recovery.WouldCommit || br.Action == recovery.RolledBack && w != recovery.WouldRollBack {
-			b.Errorf("%v: Consider says %v, Finish %v", br.XID, w, br.Action)
-		}
-	}
-	return report, err
+	return b.r.Finish(b.Context(), v)
 }
 
 func count(report recovery.Report, a recovery.Action) int {

@@ -141,7 +141,7 @@ func (p *pass) weigh(ctx context.Context, b *Branch) {
 		b.Action = WouldCommit
 	}
 	switch {
-	case p.verdict != txlog.Undecided && b.Decision != txlog.Undecided && p.verdict != b.Decision:
+	case p.verdict != txlog.Undecided && p.verdict != b.Decision:
 		b.Reason = fmt.Sprintf("by hand, against the decision %s", b.Decision)
 	case p.verdict != txlog.Undecided:
 		b.Reason = "by hand"
