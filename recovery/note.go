@@ -20,11 +20,13 @@ func (p *pass) readNotes(ctx context.Context, watch *watch) error {
 	if p.noNotes = !ok; !ok {
 		return nil
 	}
-	for n, err := range keeper.Noted(ctx, p.only) {
+	for n, err := range keeper.Noted(ctx, "") {
 		if err != nil {
 			return err
 		}
-		watch.moved()
+		if watch.moved(); !p.about(n.ID) {
+			continue
+		}
 		p.notes = append(p.notes, n)
 	}
 	return nil

@@ -44,8 +44,18 @@ var (
 // The Report is about this transaction alone; it is empty when the error is ErrContradicts, ErrLive, ErrNotKnown or ErrUnasked, or when the
 // log could not record the decision.
 func (r *Resolver) Finish(ctx context.Context, v Verdict) (Report, error) {
-	p := r.pass(true)
-	p.only, p.verdict, p.at = v.ID, v.Outcome, v.At
+	return r.finish(ctx, v, true)
+}
+
+// Judge tells whether Finish would carry out the verdict, and what it would do. It changes nothing, and works on a log that was opened for reading. The errors
+// are those of Finish, as far as nothing happens in between; the Report's Notes are those that would be there.
+func (r *Resolver) Judge(ctx context.Context, v Verdict) (Report, error) {
+	return r.finish(ctx, v, false)
+}
+
+func (r *Resolver) finish(ctx context.Context, v Verdict, act bool) (Report, error) {
+	p := r.pass(act)
+	p.only, p.verdict, p.at = []string{v.ID}, v.Outcome, v.At
 	fail := func(err error) (Report, error) {
 		return p.empty(), fmt.Errorf("recovery: %s %s: %w", verb(v.Outcome), v.ID, err)
 	}
@@ -64,7 +74,7 @@ func (r *Resolver) Finish(ctx context.Context, v Verdict) (Report, error) {
 	if r, ok := p.claims.take(ctx, []string{v.ID})[v.ID]; ok {
 		return fail(live(r))
 	}
-	k, err := p.learn(ctx)
+	k, err := p.learn(ctx, v.ID)
 	if err == nil {
 		err = k.allow(v)
 	}
@@ -110,12 +120,12 @@ type knowledge struct {
 }
 
 // learn asks the log and the databases.
-func (p *pass) learn(ctx context.Context) (knowledge, error) {
+func (p *pass) learn(ctx context.Context, id string) (knowledge, error) {
 	var k knowledge
 	var err error
 	asking, cancel := p.limited(ctx)
 	defer cancel()
-	if k.stands, err = p.Log.Lookup(asking, p.only); err != nil {
+	if k.stands, err = p.Log.Lookup(asking, id); err != nil {
 		return k, err
 	}
 	var mu sync.Mutex
@@ -128,17 +138,17 @@ func (p *pass) learn(ctx context.Context) (knowledge, error) {
 		}
 		p.see(res.Name, listed)
 		for _, pr := range listed {
-			if !isOurs(pr) || pr.XID.GTRID != p.only || pr.XID.BQual != res.Name {
+			if !isOurs(pr) || pr.XID.GTRID != id || pr.XID.BQual != res.Name {
 				continue
 			}
 			k.holders = append(k.holders, res.Name)
 		}
 	})
 	slices.Sort(k.holders)
-	if p.adopted(p.only) {
-		k.use = p.useOf(p.only)
+	if p.adopted(id) {
+		k.use = p.useOf(id)
 	}
-	k.proof = p.proofOf(ctx, p.only)
+	k.proof = p.proofOf(ctx, id)
 	if k.proof.unasked != "" && k.unasked == nil {
 		k.unasked = fmt.Errorf("%w: %s", ErrUnasked, k.proof.unasked)
 	}
@@ -208,7 +218,7 @@ func (p *pass) record(ctx context.Context, v Verdict, k knowledge) error {
 			return err
 		}
 	}
-	if k.stands != txlog.Undecided {
+	if k.stands != txlog.Undecided || !p.act {
 		return nil
 	}
 	d := txlog.Decision{ID: v.ID, Outcome: v.Outcome, Resources: p.names(), At: p.now()}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,9 +59,31 @@ func (b *bench) holding() int {
 	return n
 }
 
+// finish carries out what was judged: Judge must have changed nothing, and have told what Finish does.
 func (b *bench) finish(v recovery.Verdict) (recovery.Report, error) {
+	b.Helper()
 	v.By, v.Why = "ada@db7", "the customer has paid"
-	return b.r.Finish(b.Context(), v)
+	state := func() string {
+		outcome, err := b.log.Lookup(b.Context(), v.ID)
+		return fmt.Sprint(outcome, err, b.unsettled(), len(b.notes("")), b.holding())
+	}
+	before := state()
+	judged, told := b.r.Judge(b.Context(), v)
+	if after := state(); after != before || judged.Acted {
+		b.Errorf("Judge changed something: %s, and then %s", before, after)
+	}
+	done, err := b.r.Finish(b.Context(), v)
+	if fmt.Sprint(told) != fmt.Sprint(err) || len(judged.Resources) != len(done.Resources) {
+		b.Errorf("Judge says %v, and Finish %v", told, err)
+	}
+	if would, did := count(judged, recovery.WouldCommit)+count(judged, recovery.WouldRollBack), count(done, recovery.Committed)+count(done, recovery.RolledBack); would != did {
+		b.Errorf("Judge would finish %d branches, and Finish did %d", would, did)
+	}
+	heuristic := func(n txlog.Note) bool { return n.Kind == txlog.Heuristic }
+	if slices.ContainsFunc(judged.Notes, heuristic) != slices.ContainsFunc(done.Notes, heuristic) {
+		b.Errorf("Judge would note %+v, and Finish noted %+v", judged.Notes, done.Notes)
+	}
+	return done, err
 }
 
 func count(report recovery.Report, a recovery.Action) int {

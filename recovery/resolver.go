@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,6 +44,8 @@ type Resolver struct {
 	// databases are settled under Log, as far as a database proves the outcome; of the rest nothing is presumed, and [Resolver.Finish] takes a person's word.
 	// Where a live session is seen to hold a branch of such a log, in whatever resource, the log is in use, and nothing of it is adopted.
 	Adopted []string
+	// Only are the transactions to settle, and to tell of; the others are left alone. Empty: all. Finish and Judge are about their own.
+	Only []string
 	// Before leaves what is younger: branches that were prepared, or whose transaction began, after that time. Zero: none is too young.
 	Before time.Time
 	// Logger gets a line for each branch that was settled, and for those that were left; where many of one resource are left for the same reason, their number
@@ -107,7 +110,7 @@ func (r *Resolver) once(ctx context.Context, act bool, earlier Report) (report R
 
 func (r *Resolver) pass(act bool) *pass {
 	return &pass{
-		Resolver: r, act: act,
+		Resolver: r, act: act, only: r.Only,
 		claims:      claims{latch: r.Claim, limit: positive(r.Timeout, defaultTimeout), held: map[string]func(){}},
 		decidedHere: map[string]bool{}, known: map[string]txlog.Outcome{}, proofs: map[string]*inquiry{}, silent: map[question]error{},
 		inUse: map[string]string{}, unrecorded: map[string]string{}, slots: r.places(),
@@ -137,7 +140,7 @@ func (p *pass) empty() Report { return Report{LogID: p.Log.ID(), Acted: p.act} }
 type pass struct {
 	*Resolver
 	act     bool
-	only    string        // the one transaction that the pass is about; "": all
+	only    []string      // the transactions that the pass is about; none: all
 	verdict txlog.Outcome // a person's, on that one
 	at      time.Time     // when it was given; zero: see now
 	claims  claims
@@ -183,7 +186,7 @@ func (p *pass) readLog(ctx context.Context) error {
 		}
 		watch.moved()
 		p.decidedHere[d.ID] = true
-		if p.only != "" && d.ID != p.only {
+		if !p.about(d.ID) {
 			p.live = append(p.live, d)
 			continue
 		}
@@ -201,6 +204,9 @@ func (p *pass) readLog(ctx context.Context) error {
 	}
 	return nil
 }
+
+// about tells whether the pass is about the transaction.
+func (p *pass) about(id string) bool { return len(p.only) == 0 || slices.Contains(p.only, id) }
 
 // decided remembers a decision that this pass asked for; the outcome is the one that stands.
 func (p *pass) decided(d txlog.Decision, outcome txlog.Outcome) {

@@ -25,8 +25,8 @@ func (p *pass) resource(ctx context.Context, w *work) Resource {
 	}
 	w.moved()
 	p.see(w.Name, listed)
-	if p.only != "" {
-		listed = slices.DeleteFunc(listed, func(pr drivers.Prepared) bool { return !isOurs(pr) || pr.XID.GTRID != p.only })
+	if len(p.only) > 0 {
+		listed = slices.DeleteFunc(listed, func(pr drivers.Prepared) bool { return !isOurs(pr) || !p.about(pr.XID.GTRID) })
 	}
 	if err = p.identity(ctx, w.Resource, &out); err != nil {
 		out.Withheld = fmt.Sprintf("%q can't tell which database it is: %v", w.Name, because(ctx, err))
@@ -141,7 +141,7 @@ func (p *pass) weigh(ctx context.Context, b *Branch) {
 		b.Action = WouldCommit
 	}
 	switch {
-	case p.verdict != txlog.Undecided && p.verdict != b.Decision:
+	case p.verdict != txlog.Undecided && b.Decision != txlog.Undecided && p.verdict != b.Decision:
 		b.Reason = fmt.Sprintf("by hand, against the decision %s", b.Decision)
 	case p.verdict != txlog.Undecided:
 		b.Reason = "by hand"
@@ -212,7 +212,7 @@ func (p *pass) finished(b Branch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, known := p.known[b.XID.GTRID]
-	if !known && p.only == "" && !slices.ContainsFunc(p.late, func(d txlog.Decision) bool { return d.ID == b.XID.GTRID }) {
+	if !known && !slices.ContainsFunc(p.late, func(d txlog.Decision) bool { return d.ID == b.XID.GTRID }) {
 		p.late = append(p.late, txlog.Decision{ID: b.XID.GTRID, Outcome: b.Decision})
 	}
 }
