@@ -34,6 +34,11 @@ func (a *app) completeIDs(cmd *cobra.Command, args []string, _ string) ([]string
 	return newResult("list", report, s, a.now()).offers(), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
+// completeMoreIDs offers them for every argument.
+func (a *app) completeMoreIDs(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+	return a.completeIDs(cmd, nil, word)
+}
+
 // offers are the IDs of the transactions, each with what a shell may show beside it.
 func (r *result) offers() []string {
 	var ids []string

@@ -21,10 +21,11 @@ import (
 
 // decideFlags are those of commit and rollback.
 type decideFlags struct {
-	why   string
-	yes   bool
-	force bool
-	adopt bool
+	why    string
+	dryRun bool
+	yes    bool
+	force  bool
+	adopt  bool
 }
 
 // decideCommand makes the command commit, or rollback.
@@ -42,14 +43,15 @@ func (a *app) decideCommand(outcome txlog.Outcome) *cobra.Command {
 It is recorded in the log, with who, when and why, and then carried out in every
 database. It is refused where the log's decision, or what a database has done
 already, says otherwise; --force does it all the same, and notes it as a
-heuristic outcome. Without a terminal the word is given by --yes.
+heuristic outcome. Without a terminal the word is given by --yes. With --dry-run
+it only tells whether it would be refused, and what it would do.
 
 First see what show tells of the transaction. A database that holds nothing of
 it may have committed it, or rolled it back, or never had a part in it.`,
 		Args:              oneID,
 		ValidArgsFunction: a.completeIDs,
 		RunE: a.action(func(ctx context.Context, args []string) (int, error) {
-			if strings.TrimSpace(flags.why) == "" {
+			if strings.TrimSpace(flags.why) == "" && !flags.dryRun {
 				return 0, usagef("say why, for those who look at it later: --why TEXT")
 			}
 			return a.decide(ctx, name, args[0], outcome, flags)
@@ -57,6 +59,7 @@ it may have committed it, or rolled it back, or never had a part in it.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&flags.why, "why", "", "why, as `TEXT`; it is recorded in the log")
+	f.BoolVar(&flags.dryRun, "dry-run", false, "only tell what would be done, or why it would be refused")
 	f.BoolVar(&flags.yes, "yes", false, "don't ask")
 	f.BoolVar(&flags.force, "force", false, "against the log's decision, or a database's, or although one can't be asked")
 	f.BoolVar(&flags.adopt, "adopt", false, "the log that the transaction was made under is lost: record it in this one")
@@ -65,7 +68,11 @@ it may have committed it, or rolled it back, or never had a part in it.`,
 
 func (a *app) decide(ctx context.Context, command, id string, outcome txlog.Outcome, flags decideFlags) (int, error) {
 	xid, wrong := parseID(id)
-	s, err := a.own(ctx)
+	open := a.own
+	if flags.dryRun {
+		open = a.read
+	}
+	s, err := open(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -95,7 +102,7 @@ func (a *app) decide(ctx context.Context, command, id string, outcome txlog.Outc
 		r.InDoubt = len(r.Branches)
 		return a.tell(r, nil)
 	}
-	if !flags.yes {
+	if !flags.yes && !flags.dryRun {
 		if err := a.confirm(ctx, a.question(ctx, s, report, xid.GTRID, command)); err != nil {
 			return statusFailure, err
 		}
@@ -103,11 +110,16 @@ func (a *app) decide(ctx context.Context, command, id string, outcome txlog.Outc
 	others := report.Branches(func(b recovery.Branch) bool {
 		return isForeign(b) || b.XID.GTRID != xid.GTRID && !txid.Belongs(b.XID.GTRID, s.log.ID())
 	})
-	report, err = s.resolver.Finish(ctx, recovery.Verdict{ID: xid.GTRID, Outcome: outcome, By: a.who(), Why: flags.why, At: a.now(), Force: flags.force})
+	carryOut := s.resolver.Finish
+	if flags.dryRun {
+		carryOut = s.resolver.Judge
+	}
+	report, err = carryOut(ctx, recovery.Verdict{ID: xid.GTRID, Outcome: outcome, By: a.who(), Why: flags.why, At: a.now(), Force: flags.force})
 	if len(report.Resources) == 0 {
 		return refused(err)
 	}
 	r := newResult(command, report, s, a.now())
+	r.dryRun = flags.dryRun
 	r.keep(xid.GTRID)
 	if log != s.log.ID() {
 		r.adopted = log

@@ -17,7 +17,7 @@
 // renamed or removed. Times are RFC 3339 in UTC; a field that is unknown, or that says nothing, is left out. Lists are never null. Messages
 // go to standard error.
 //
-//	resolve, list, show, commit, rollback: command acted status log_id owner damage in_doubt heuristic foreign transaction resources branches decisions notes no_notes logs
+//	resolve, list, show, commit, rollback: command acted status log_id owner damage in_doubt heuristic foreign only transaction resources branches decisions notes no_notes logs
 //	  transaction: id begun_at decision settled foreign next
 //	  resources:   name error identity was same_as withheld untold untold_tables branches
 //	  branches:    xid raw resource decision action reason error since age_seconds owner holder held locks waiting xmin_age tables

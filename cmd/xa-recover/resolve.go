@@ -11,12 +11,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/internal/txid"
 	"github.com/xasql/xasql/recovery"
+	"github.com/xasql/xasql/txlog"
 )
 
 // resolveFlags are those of resolve.
 type resolveFlags struct {
+	only    []string // the arguments
 	dryRun  bool
 	rebind  []string
 	adopt   []string
@@ -31,10 +34,11 @@ type resolveFlags struct {
 func (a *app) resolveCommand() *cobra.Command {
 	var flags resolveFlags
 	cmd := &cobra.Command{
-		Use:   "resolve",
+		Use:   "resolve [ID...]",
 		Short: "Settle what is in doubt",
 		Long: `Settle what is in doubt: commit what the log says is committed, roll back the
-rest.
+rest. With IDs, as list prints them, only these transactions: the output and the
+exit status are then about them alone.
 
 While a live process owns the log nothing is touched: that process settles what
 is in doubt itself. Running resolve again is always right, at any time,
@@ -46,8 +50,9 @@ log that the application has made in its place, as far as a database proves what
 became of their transaction; the rest is left to a person: xa-recover commit or
 rollback ID --adopt. It is a person's word that nobody has the lost log any
 more. list --all shows the logs by their names.`,
-		Args: noArguments,
-		RunE: a.action(func(ctx context.Context, _ []string) (int, error) {
+		ValidArgsFunction: a.completeMoreIDs,
+		RunE: a.action(func(ctx context.Context, ids []string) (int, error) {
+			flags.only = ids
 			return a.resolveOnce(ctx, flags)
 		}),
 	}
@@ -72,6 +77,8 @@ func (f resolveFlags) validate() error {
 		return usagef("--watch and --min-age must not be negative")
 	case f.watch > 0 && len(f.rebind)+len(f.adopt) > 0:
 		return usagef("--rebind and --adopt are a person's word for one run: not with --watch")
+	case len(f.only) > 0 && (f.watch > 0 || f.metrics != ""):
+		return usagef("--watch and --metrics are about all that is in doubt: not with IDs")
 	}
 	for _, log := range f.adopt {
 		if _, _, ok := txid.Split(log + "." + strings.Repeat("0", 26)); !ok || strings.Contains(log, ".") {
@@ -111,10 +118,10 @@ func (a *app) resolveOnce(ctx context.Context, flags resolveFlags) (int, error) 
 		return statusFailure, err
 	}
 	switch {
-	case r == nil:
-		return statusFailure, err
 	case errors.Is(err, errUsage):
 		return statusUsage, err
+	case r == nil:
+		return statusFailure, err
 	case flags.quiet && err == nil && r.well(flags.minAge):
 		return r.exitStatus(), nil
 	case flags.quiet && a.flags.output == "table":
@@ -159,6 +166,9 @@ func (a *app) resolve(ctx context.Context, flags resolveFlags) (*result, error) 
 	if flags.minAge > 0 {
 		s.resolver.Before = a.now().Add(-flags.minAge)
 	}
+	if err := s.narrow(ctx, flags.only); err != nil {
+		return nil, err
+	}
 	progress := a.progress()
 	s.resolver.Progress = progress.tell
 	var report recovery.Report
@@ -172,7 +182,48 @@ func (a *app) resolve(ctx context.Context, flags resolveFlags) (*result, error) 
 		return nil, err
 	}
 	r := newResult("resolve", report, s, a.now())
+	r.Only = s.resolver.Only
 	return r, cmp.Or(err, r.recognizeLogs(flags.adopt))
+}
+
+// narrow lets the run be about these transactions only, which must all be known, and this log's or an adopted one's.
+func (s *session) narrow(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	report, err := s.scan(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		xid, wrong := parseID(id)
+		if err := s.recognize(ctx, id, xid, wrong, report); err != nil {
+			return err
+		}
+		if err := s.resolvable(ctx, id, xid, report); err != nil {
+			return err
+		}
+		s.resolver.Only = with(s.resolver.Only, xid.GTRID)
+	}
+	return nil
+}
+
+// resolvable returns why resolve has nothing to do with the transaction, nil where it has.
+func (s *session) resolvable(ctx context.Context, id string, xid drivers.XID, report recovery.Report) error {
+	outcome, err := s.lookup(ctx, xid.GTRID)
+	if err != nil {
+		return err
+	}
+	held := len(report.Branches(func(b recovery.Branch) bool { return b.Raw == "" && b.XID.GTRID == xid.GTRID })) > 0
+	unsettled := slices.ContainsFunc(report.Decisions, func(d recovery.Decision) bool { return d.ID == xid.GTRID })
+	switch {
+	case unsettled || outcome != txlog.Undecided && !held: // also where an adopted log made it
+		return nil
+	case !held && len(report.Unreached()) == 0:
+		return fmt.Errorf("transaction %s is not known: no database holds a branch of it, and the log has no decision. Nothing was done", oneLine(xid.GTRID))
+	}
+	log, _, _ := txid.Split(xid.GTRID)
+	return s.foreign(id, xid, "--adopt "+log)
 }
 
 // recognizeLogs returns an error that is errUsage where an adopted log has no branch, and looks like a slip for one that has.

@@ -25,8 +25,9 @@ type result struct {
 	Heuristic int `json:"heuristic"` // those of them that need a person
 	Foreign   int `json:"foreign"`   // branches of other logs and other programs
 
+	Only        []string         `json:"only,omitempty"`        // the transactions that resolve was told to settle: all else is not in here
 	Transaction *transaction     `json:"transaction,omitempty"` // of show
-	Notes       []noteResult     `json:"notes"`                 // what the log keeps for a person until it is forgotten; oldest first
+	Notes       []noteResult     `json:"notes"`                 // what the log keeps for a person until it is forgotten, or, of commit and rollback --dry-run, would; oldest first
 	NoNotes     bool             `json:"no_notes,omitempty"`    // the log keeps none: a heuristic outcome is told only once
 	Logs        []logResult      `json:"logs,omitempty"`        // other logs that have branches here; not in show
 	Resources   []resourceResult `json:"resources"`             // as given
@@ -35,6 +36,7 @@ type result struct {
 
 	strangers strangers                // and what other programs have prepared
 	adopted   string                   // the lost log whose transaction a person has decided
+	dryRun    bool                     // it is what a person's decision would do
 	all       bool                     // what is not ours is among the branches
 	proven    map[string]txlog.Outcome // of one transaction, what databases prove, in show
 }

@@ -110,7 +110,11 @@ func (r *result) writeDecisions(w io.Writer, now time.Time) {
 // writeNotes writes what a person should know until it is forgotten.
 func (r *result) writeNotes(w io.Writer, now time.Time) {
 	t := table{}
-	t.row("", "NOTED", "AGE", "RESOURCE", "BY", "TRANSACTION")
+	head := "NOTED"
+	if r.dryRun {
+		head = "WOULD BE NOTED"
+	}
+	t.row("", head, "AGE", "RESOURCE", "BY", "TRANSACTION")
 	for _, n := range r.Notes {
 		text := n.Text
 		if r.Transaction != nil && n.Kind == txlog.Heuristic.String() && slices.ContainsFunc(r.Resources, func(res resourceResult) bool { return res.Name == n.Resource }) &&
@@ -192,7 +196,27 @@ func (r *result) writeRebound(w io.Writer, res resourceResult) {
 	fmt.Fprintf(w, "%s %s %s, was %s; %s.\n", res.Name, is, res.Identity, res.Was, hangs)
 }
 
+// writeWould sums up what a person's decision would do.
+func (r *result) writeWould(w io.Writer) {
+	does, action := "Would commit", recovery.WouldCommit
+	if r.Command == "rollback" {
+		does, action = "Would roll back", recovery.WouldRollBack
+	}
+	n, leaves := r.count(action), ""
+	if r.InDoubt > n {
+		leaves = fmt.Sprintf(", and leave %d", r.InDoubt-n)
+	}
+	fmt.Fprintf(w, "%s %s%s. Nothing was done, and nothing noted.\n", does, plural(n, "branch", "branches"), leaves)
+	if r.heuristicNotes() > 0 {
+		fmt.Fprintln(w, "It goes against what is known: it would be a heuristic outcome, which needs a person until xa-recover forget ID.")
+	}
+}
+
 func (r *result) writeSummary(w io.Writer) {
+	if r.dryRun {
+		r.writeWould(w)
+		return
+	}
 	if settled := r.settledDecisions(); r.Acted && len(r.Branches)+settled > 0 {
 		of := ""
 		if n := r.transactions(func(branchResult) bool { return true }); n > 0 {
@@ -221,7 +245,9 @@ func (r *result) writeSummary(w io.Writer) {
 		fmt.Fprintf(w, "Nothing is known to be in doubt, but %s could not be asked.\n", plural(unreached, "database", "databases"))
 	case r.Status != "settled":
 		fmt.Fprintln(w, "No branch is in doubt, but not every decision can be settled.")
-	case r.Command == "commit" || r.Command == "rollback":
+	case len(r.Only) > 1:
+		fmt.Fprintf(w, "Nothing of these %d transactions is in doubt in %s.\n", len(r.Only), plural(len(r.Resources), "database", "databases"))
+	case r.Command == "commit" || r.Command == "rollback" || len(r.Only) == 1:
 		fmt.Fprintf(w, "Nothing of it is in doubt in %s.\n", plural(len(r.Resources), "database", "databases"))
 	default:
 		fmt.Fprintf(w, "Nothing of this log (%s) is in doubt in %s.\n", r.LogID, plural(len(r.Resources), "database", "databases"))
