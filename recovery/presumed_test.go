@@ -424,7 +424,7 @@ func TestForcedRollbackIsNotedOnce(t *testing.T) {
 	run(t, func(b *bench) {
 		id := b.halved(map[string]bool{"orders": true}, "orders", "stock")
 		b.dbs["stock"].Fail(memdb.OpRollbackPrepared, memdb.Fault{Err: errors.New("lock timeout")})
-		if _, err := b.finish(recovery.Verdict{ID: id, Outcome: txlog.Aborted, Force: true}); err != nil {
+		if _, err := b.r.Finish(b.Context(), recovery.Verdict{ID: id, Outcome: txlog.Aborted, By: "ada@db7", Force: true}); err != nil {
 			b.Fatal(err)
 		}
 		before := b.notes(id)
