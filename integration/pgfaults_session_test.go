@@ -185,7 +185,6 @@ func pgfInSyncRep(point string) func(*faultWorld, *faultWork, func()) {
 		var release func() error
 		done := make(chan struct{})
 		w.at(point, func(string) {
-			w.exec("truncate item") // where pgWithholdCommits writes something new
 			var err error
 			if release, err = pgWithholdCommits(w.t.Context(), w.admin); err != nil {
 				w.t.Error(err)
