@@ -208,10 +208,11 @@ func (a *app) ask(ctx context.Context, f func(ctx context.Context) error) error 
 	return a.within(ctx, fmt.Errorf("the log gives no answer for %v (--timeout)", a.flags.timeout), f)
 }
 
-// within returns limit where f fails because its time is over.
+// within returns limit where f fails because its time is over. The context shows no deadline: who sees one may fail by it a moment before the context ends.
 func (a *app) within(ctx context.Context, limit error, f func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, a.flags.timeout, limit)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer time.AfterFunc(a.flags.timeout, func() { cancel(limit) }).Stop()
 	err := f(ctx)
 	if err != nil && context.Cause(ctx) == limit {
 		return limit
