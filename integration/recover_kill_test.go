@@ -121,7 +121,7 @@ func (h *hand) mayEnd(c handCommand, p *process, status int) {
 	h.Helper()
 	fine := []int{c.status, 3}
 	switch said := p.stderr.String(); {
-	case strings.Contains(said, "--timeout"), strings.Contains(said, "i/o timeout"), c.name == "forget" && strings.Contains(said, "Nothing is noted"):
+	case strings.Contains(said, "--timeout"), c.name == "forget" && strings.Contains(said, "Nothing is noted"):
 		fine = append(fine, 1)
 	}
 	if !slices.Contains(fine, status) {
