@@ -66,7 +66,11 @@ func testFinishedWhileDead(t *testing.T, finish func(b *bank, t *testing.T, verb
 func (c finishedWhileDead) restart(t *testing.T, b *bank) {
 	p := b.start(t, "-workers", "0")
 	p.want(t, 0)
-	c.wantTold(t, b, p.stderr.String())
+	told := p.stderr.String()
+	c.wantTold(t, b, told)
+	if strings.Contains(told, "heuristic outcome") != c.noted {
+		t.Errorf("want a heuristic outcome: %t, told\n%s", c.noted, told)
+	}
 }
 
 // resolve has xa-recover recover, twice.

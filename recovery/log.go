@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/xasql/xasql/txlog"
 )
 
 // log tells the operator's log what was done and what was left.
@@ -27,21 +29,21 @@ func (p *pass) log(ctx context.Context, report Report) {
 	}
 	logUnverified(ctx, log, report)
 	if p.act {
-		logUnrecorded(ctx, log, p.unrecorded)
+		logFound(ctx, log, p.found)
 	}
 }
 
-// logUnrecorded tells which decisions the log has lost.
-func logUnrecorded(ctx context.Context, log *slog.Logger, unrecorded map[string]string) {
-	ids := slices.Sorted(maps.Keys(unrecorded))
-	for _, id := range ids[:min(len(ids), alike)] {
-		log.LogAttrs(ctx, slog.LevelError, "the log held no decision, although a database has committed: was the log restored from an old copy?",
-			slog.String(keyID, id), slog.String(keyResource, unrecorded[id]))
+// logFound tells the heuristic outcomes that no branch in doubt tells of.
+func logFound(ctx context.Context, log *slog.Logger, found []txlog.Note) {
+	for _, n := range found[:min(len(found), alike)] {
+		log.LogAttrs(ctx, slog.LevelError, heuristicOutcome, slog.String(keyID, n.ID), slog.String(keyResource, n.Resource), slog.String(keyReason, n.Text))
 	}
-	if n := len(ids) - alike; n > 0 {
-		log.LogAttrs(ctx, slog.LevelError, "the log lacks more decisions of what a database has committed", slog.Int(keyCount, n))
+	if n := len(found) - alike; n > 0 {
+		log.LogAttrs(ctx, slog.LevelError, "more heuristic outcomes", slog.Int(keyCount, n))
 	}
 }
+
+const heuristicOutcome = "heuristic outcome"
 
 // logUnverified tells which databases hold no branch of a decision, and can't prove that they have committed it.
 func logUnverified(ctx context.Context, log *slog.Logger, report Report) {
@@ -89,7 +91,7 @@ func logBranch(ctx context.Context, log *slog.Logger, b Branch) {
 	case Left:
 		level, msg = slog.LevelWarn, "branch left in doubt"
 	case Heuristic:
-		level, msg = slog.LevelError, "heuristic outcome"
+		level, msg = slog.LevelError, heuristicOutcome
 	}
 	attrs := []slog.Attr{slog.String(keyXID, b.XID.String()), slog.String(keyResource, b.Resource), slog.String(keyDecision, b.Decision.String())}
 	if b.Reason != "" {

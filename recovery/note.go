@@ -50,6 +50,20 @@ func (p *pass) note(ctx context.Context, n txlog.Note) error {
 	return nil
 }
 
+// find notes a heuristic outcome that no branch in doubt tells of, and has it logged.
+func (p *pass) find(ctx context.Context, id, resource, text string) error {
+	n := txlog.Note{ID: id, Kind: txlog.Heuristic, Resource: resource, By: finder, Text: text}
+	if err := p.note(ctx, n); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Contains(p.found, n) {
+		p.found = append(p.found, n)
+	}
+	return nil
+}
+
 // now is when the pass does what it does.
 func (p *pass) now() time.Time {
 	if p.at.IsZero() {

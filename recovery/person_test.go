@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -124,9 +125,14 @@ func TestBranchThatWasRolledBackByHandIsFoundOutByProof(t *testing.T) {
 		if report, err := b.r.Scan(b.Context()); err != nil || len(report.Notes) != 1 || len(b.notes(id)) != 0 {
 			b.Errorf("Scan tells %+v, %v; noted: %v", report.Notes, err, b.notes(id))
 		}
+		var told strings.Builder
+		b.r.Logger = slog.New(slog.NewTextHandler(&told, nil))
 		report := b.resolve()
 		if n := b.notes(id); len(n) != 1 || n[0].Resource != "stock" || len(report.Notes) != 1 {
 			b.Errorf("noted %+v", n)
+		}
+		if s := told.String(); strings.Count(s, "heuristic outcome") != 1 || !strings.Contains(s, id) || !strings.Contains(s, "resource=stock") {
+			b.Errorf("the log says %s", s)
 		}
 		if len(b.unsettled()) != 0 {
 			b.Error("it is not settled")

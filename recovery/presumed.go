@@ -74,8 +74,8 @@ func (p *pass) noteUnrecorded(ctx context.Context, id string) error {
 	if !ok {
 		return nil
 	}
-	return p.note(ctx, txlog.Note{ID: id, Kind: txlog.Heuristic, Resource: resource, By: finder,
-		Text: "it has committed its branch, and the log held no decision: was the log restored from an old copy?"})
+	return p.find(ctx, id, resource,
+		"it has committed its branch, and the log held no decision: was the log restored from an old copy?")
 }
 
 // verifyAborted asks, before the log forgets that a transaction was aborted, whether a database proves that it has committed it: one that could not be asked
@@ -92,9 +92,7 @@ func (p *pass) verifyAborted(ctx context.Context, d txlog.Decision) (reason stri
 		found = p.inquire(ctx, d.ID, p.limit())
 	}
 	if found.committed != "" {
-		err := p.note(ctx, txlog.Note{ID: d.ID, Kind: txlog.Heuristic, Resource: found.committed, By: finder,
-			Text: "committed by somebody else, against the decision to roll back"})
-		if err != nil {
+		if err := p.find(ctx, d.ID, found.committed, "committed by somebody else, against the decision to roll back"); err != nil {
 			return err.Error()
 		}
 		return ""

@@ -156,6 +156,7 @@ type pass struct {
 	known     map[string]txlog.Outcome // and what they say
 	late      []txlog.Decision         // not read at the start, and not this pass's own, although it has finished a branch by them
 	notes     []txlog.Note             // as read at the start, then those that this pass made
+	found     []txlog.Note             // heuristic outcomes that no branch in doubt tells of
 	inUse     map[string]string        // adopted logs that are not lost, each with what tells so
 	proofs    map[string]*inquiry      // what the databases were asked, by transaction
 	// unrecorded are transactions of which the log knew nothing although a database proves that it has committed its branch, with its resource's name.

@@ -115,8 +115,7 @@ func (p *pass) verify(ctx context.Context, d txlog.Decision, resources []string)
 	for i, name := range resources {
 		outcome, err := p.askFate(ctx, d, name)
 		if err == nil && outcome == txlog.Aborted {
-			err = p.note(ctx, txlog.Note{ID: d.ID, Kind: txlog.Heuristic, Resource: name, By: finder,
-				Text: "rolled back by somebody else, against the decision to commit"})
+			err = p.find(ctx, d.ID, name, "rolled back by somebody else, against the decision to commit")
 		}
 		if err != nil {
 			return append(unverified, resources[i:]...), fmt.Sprintf("%q can't tell what became of its branch: %v", name, err)
