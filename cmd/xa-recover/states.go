@@ -74,10 +74,8 @@ func (r *result) participants() (names []string, known bool) {
 	if r.Transaction == nil || !txid.Belongs(r.Transaction.ID, r.LogID) || len(r.Decisions) != 1 || r.Decisions[0].Outcome != txlog.Committed.String() {
 		return nil, false
 	}
-	for _, n := range r.Notes {
-		if n.ID == r.Transaction.ID && n.Kind != txlog.Heuristic.String() {
-			return nil, false
-		}
+	if slices.ContainsFunc(r.Notes, func(n noteResult) bool { return n.ID == r.Transaction.ID }) {
+		return nil, false // a person's, or recovery's by a database's proof
 	}
 	return r.Decisions[0].Resources, true
 }
@@ -87,27 +85,20 @@ func (r *result) halves(next string) string {
 	if r.count(recovery.WouldRollBack) == 0 || r.Transaction.Decision != undecided {
 		return next
 	}
-	var silent, committed []string
+	var silent []string
 	for _, res := range r.Resources {
 		holds := slices.ContainsFunc(r.Branches, func(b branchResult) bool { return b.Resource == res.Name })
-		switch {
-		case r.proven[res.Name] == txlog.Committed:
-			committed = with(committed, res.Name)
-		case !holds && res.Error == "" && res.Withheld == "" && r.proven[res.Name] == txlog.Undecided:
+		if !holds && res.Error == "" && res.Withheld == "" && r.proven[res.Name] == txlog.Undecided {
 			silent = with(silent, res.Name)
 		}
 	}
-	switch {
-	case len(committed) > 0:
-		return fmt.Sprintf("%s has committed its branch (proven), and resolve would roll the rest back, which leaves half: compare the rows, then decide with xa-recover commit or rollback %s",
-			and(committed), r.Transaction.ID)
-	case len(silent) > 0:
-		hold := "hold"
-		if len(silent) == 1 {
-			hold = "holds"
-		}
-		return fmt.Sprintf("%s; %s %s nothing of it: normally it was not prepared there yet; if somebody finished it there by hand, compare the rows first: rolling back would leave half",
-			next, and(silent), hold)
+	if len(silent) == 0 {
+		return next
 	}
-	return next
+	hold := "hold"
+	if len(silent) == 1 {
+		hold = "holds"
+	}
+	return fmt.Sprintf("%s; %s %s nothing of it: normally it was not prepared there yet; if somebody finished it there by hand, compare the rows first: rolling back would leave half",
+		next, and(silent), hold)
 }
