@@ -223,7 +223,7 @@ func misnamed(listed []drivers.Prepared, name string, configured []string, logID
 	}
 	for _, log := range slices.Sorted(maps.Keys(logs)) {
 		findings = append(findings, found(drivers.Warning, fmt.Sprintf("it holds %s of another log, %s, under this name: was this log's directory lost or replaced?", plural(logs[log], "branch", "branches"), log),
-			"if not, they are another program's, which settles them itself; if so: "+adoptHint(log)))
+			"if not, they are another program's, which settles them itself; if so: xa-recover list tells whether that log is in use, and what to do"))
 	}
 	for _, old := range slices.Sorted(maps.Keys(names)) {
 		findings = append(findings, found(drivers.Warning, fmt.Sprintf("it holds %s of resource %q, which is not configured: was %s named %s before?", plural(names[old], "branch", "branches"), old, name, old),

@@ -105,7 +105,7 @@ func (a *app) confirm(ctx context.Context, question string) error {
 		if line == "yes" {
 			return nil
 		}
-		return errors.New("not confirmed: nothing was done")
+		return errors.New("not confirmed: nothing was done (--yes does not ask)")
 	case <-ctx.Done():
 		return ctx.Err()
 	}

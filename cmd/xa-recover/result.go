@@ -236,17 +236,17 @@ func (r *result) settledDecisions() int {
 	return n
 }
 
-// unverified counts the decisions that are settled although the named databases can't prove what became of their branches.
-func (r *result) unverified() (n int, names []string) {
+// unverified are the decisions that are settled although the named databases can't prove what became of their branches.
+func (r *result) unverified() (ids, names []string) {
 	for _, d := range r.Decisions {
 		if !d.Settled || len(d.Unverified) == 0 {
 			continue
 		}
-		n++
+		ids = append(ids, d.ID)
 		names = append(names, d.Unverified...)
 	}
 	slices.Sort(names)
-	return n, slices.Compact(names)
+	return ids, slices.Compact(names)
 }
 
 // text is an error's text, on one line, or "".

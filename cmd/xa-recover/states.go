@@ -66,6 +66,9 @@ func (r *result) state(res resourceResult) (state, note string) {
 	case known:
 		return "has no part in it", ""
 	}
+	if r.Transaction != nil && r.Transaction.Decision == undecided {
+		return "holds nothing of it", "not prepared there, no part in it, or finished by somebody: only its rows tell"
+	}
 	return "holds nothing of it", ""
 }
 
@@ -99,6 +102,6 @@ func (r *result) halves(next string) string {
 	if len(silent) == 1 {
 		hold = "holds"
 	}
-	return fmt.Sprintf("%s; %s %s nothing of it: normally it was not prepared there yet; if somebody finished it there by hand, compare the rows first: rolling back would leave half",
-		next, and(silent), hold)
+	return fmt.Sprintf("%s %s nothing of it. If somebody finished it there by hand, compare the rows: what is committed in one must be committed in all, by xa-recover commit %s. Else it was not prepared there yet: %s",
+		and(silent), hold, r.Transaction.ID, next)
 }

@@ -134,7 +134,11 @@ func (r *result) writeLogs(w io.Writer, now time.Time) {
 	t := table{}
 	t.row("", "OTHER LOG", "OLDEST", "TRANSACTIONS", "BRANCHES", "IN")
 	for _, l := range r.Logs {
-		t.row("", l.LogID, age(now, l.Oldest), strconv.Itoa(l.Transactions), strconv.Itoa(l.Branches), strings.Join(l.Resources, ", "))
+		use := ""
+		if l.InUse != "" {
+			use = inUse(l.LogID, l.InUse)
+		}
+		t.row(use, l.LogID, age(now, l.Oldest), strconv.Itoa(l.Transactions), strconv.Itoa(l.Branches), strings.Join(l.Resources, ", "))
 	}
 	if t.write(w); len(t.rows) > 1 {
 		fmt.Fprintln(w, "These belong to other programs, which may be running, and settle them themselves with their own configuration.")
@@ -168,11 +172,35 @@ func (r *result) writeFailures(w io.Writer) {
 	if len(r.unreached()) > 0 {
 		fmt.Fprintln(w, "xa-recover doctor looks into what can't be asked.")
 	}
-	if n, names := r.unverified(); r.Acted && n > 0 {
-		fmt.Fprintf(w, "%s unverified: branches in %s were gone, and nothing proves what became of them. A crash, or a run that could not settle all, leaves this behind.\n",
-			plural(n, "decision is", "decisions are"), strings.Join(names, ", "))
+	r.writeUnverified(w)
+}
+
+// writeUnverified writes which transactions a person would have to look at, if somebody has finished branches by hand.
+func (r *result) writeUnverified(w io.Writer) {
+	ids, names := r.unverified()
+	if len(ids) == 0 || !r.Acted {
+		return
+	}
+	hold, of := "hold", "of them any more, and nothing proves that they were"
+	if len(names) == 1 {
+		hold = "holds"
+	}
+	if len(ids) == 1 {
+		of = "of it any more, and nothing proves that it was"
+	}
+	fmt.Fprintf(w, "%s unverified: %s %s no branch %s committed there.\n", plural(len(ids), "decision is", "decisions are"), and(names), hold, of)
+	fmt.Fprintln(w, "That is usual after a crash in the middle of the commits. If somebody finished branches by hand, compare the rows of")
+	for i, id := range ids {
+		if i == maxUnverified {
+			fmt.Fprintf(w, "    and %d more: --output json lists them all\n", len(ids)-i)
+			break
+		}
+		fmt.Fprintf(w, "    %s\n", id)
 	}
 }
+
+// maxUnverified limits how many unverified transactions get a line each.
+const maxUnverified = 10
 
 // writeRebound writes that a name means another database now, and what speaks for its having all that the old one had.
 func (r *result) writeRebound(w io.Writer, res resourceResult) {
@@ -293,7 +321,13 @@ func (r *result) doubt() string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, p.text))
 		}
 	}
-	return line + ": " + strings.Join(parts, ", ") + "."
+	line += ": " + strings.Join(parts, ", ") + "."
+	if r.Transaction == nil && slices.ContainsFunc(r.Branches, func(b branchResult) bool {
+		return b.Action == actionName(recovery.WouldRollBack) && b.Decision == undecided
+	}) {
+		line += "\nHas somebody committed or rolled back at a database's own prompt? Then compare the rows before resolve: show ID tells where."
+	}
+	return line
 }
 
 // writeTransaction writes what show found.
