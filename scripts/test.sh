@@ -43,9 +43,19 @@ benchmarks() {
 		xargs -r go test -short -run '^$' -bench . -benchtime 1x
 }
 
+# A mutant that does not apply any more breaks nothing, and so shows nothing.
+mutants() {
+	local patch fit=0
+	for patch in internal/simulation/mutants/*.patch; do
+		git apply -C1 --check "$patch" || fit=1
+	done
+	return $fit
+}
+
 step "servers" integration/setup.sh
 step "go vet" vet
 step "tests without servers" library "$@"
+step "mutants still apply" mutants
 step "benchmarks, once each" benchmarks
 step "tests with servers" servers "$@"
 step "ORMs and generated code" libraries "$@"
