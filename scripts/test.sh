@@ -49,7 +49,7 @@ mutants() {
 	for patch in internal/simulation/mutants/*.patch; do
 		git apply -C1 --check "$patch" || fit=1
 	done
-	return $fit
+	return "$fit"
 }
 
 step "servers" integration/setup.sh
