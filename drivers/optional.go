@@ -97,6 +97,7 @@ type Prover interface {
 	// Outcome tells what has become of the branch, where the database proves it. evidence is what the branch gave as an [EvidentBranch],
 	// "" where it gave none, or where that is lost. proven is false where the database can't tell: the branch is
 	// still prepared, was never there, or was there too long ago; the evidence is missing, or of another database. It changes nothing.
+	// Recovery asks without evidence before it rolls back what is undecided: who needs evidence asks nobody then.
 	Outcome(ctx context.Context, db *sql.DB, xid XID, evidence string) (committed, proven bool, err error)
 }
 
