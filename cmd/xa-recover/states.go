@@ -83,6 +83,22 @@ func (r *result) participants() (names []string, known bool) {
 	return r.Decisions[0].Resources, true
 }
 
+// mayBeHalf tells whether a transaction without a decision is to be rolled back of which not every database holds a branch.
+func (r *result) mayBeHalf() bool {
+	holders := map[string]int{}
+	for _, b := range r.Branches {
+		if b.Action == actionName(recovery.WouldRollBack) && b.Decision == undecided {
+			holders[b.id]++
+		}
+	}
+	for _, n := range holders {
+		if n < len(r.Resources) {
+			return true
+		}
+	}
+	return false
+}
+
 // halves adds a warning to the next step of a transaction without a decision, to be rolled back, of which other databases hold nothing: somebody may have finished it there by hand.
 func (r *result) halves(next string) string {
 	if r.count(recovery.WouldRollBack) == 0 || r.Transaction.Decision != undecided {

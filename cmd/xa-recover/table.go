@@ -322,9 +322,7 @@ func (r *result) doubt() string {
 		}
 	}
 	line += ": " + strings.Join(parts, ", ") + "."
-	if r.Transaction == nil && slices.ContainsFunc(r.Branches, func(b branchResult) bool {
-		return b.Action == actionName(recovery.WouldRollBack) && b.Decision == undecided
-	}) {
+	if r.Transaction == nil && r.mayBeHalf() {
 		line += "\nHas somebody committed or rolled back at a database's own prompt? Then compare the rows before resolve: show ID tells where."
 	}
 	return line
