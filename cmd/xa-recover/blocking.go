@@ -19,12 +19,17 @@ const (
 
 // addBlocking asks the databases what the listed branches stand in the way of. Who can't tell of this log's own is named.
 func (r *result) addBlocking(ctx context.Context, resources []drivers.Resource) {
+	askAll(ctx, resources, r.askBlocking)
+}
+
+// askAll asks all databases that can tell, at once, for blockingTimeout at most.
+func askAll[D any](ctx context.Context, resources []drivers.Resource, ask func(context.Context, drivers.Resource, D)) {
 	ctx, cancel := context.WithTimeout(ctx, blockingTimeout)
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, res := range resources {
-		if b, ok := res.Driver.(drivers.Blocker); ok {
-			wg.Go(func() { r.askBlocking(ctx, res, b) })
+		if d, ok := res.Driver.(D); ok {
+			wg.Go(func() { ask(ctx, res, d) })
 		}
 	}
 	wg.Wait()

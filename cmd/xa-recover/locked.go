@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/xasql/xasql/drivers"
 	"github.com/xasql/xasql/recovery"
@@ -15,15 +14,7 @@ const maxTables = 5
 
 // addTables asks the databases which tables the branches have locked. Who can't tell of this log's own is named.
 func (r *result) addTables(ctx context.Context, resources []drivers.Resource) {
-	ctx, cancel := context.WithTimeout(ctx, blockingTimeout)
-	defer cancel()
-	var wg sync.WaitGroup
-	for _, res := range resources {
-		if l, ok := res.Driver.(drivers.Locker); ok {
-			wg.Go(func() { r.askTables(ctx, res, l) })
-		}
-	}
-	wg.Wait()
+	askAll(ctx, resources, r.askTables)
 }
 
 func (r *result) askTables(ctx context.Context, res drivers.Resource, l drivers.Locker) {
