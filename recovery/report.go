@@ -14,7 +14,8 @@ type Report struct {
 	LogID     string
 	Acted     bool // of Resolve; false: of Scan
 	Resources []Resource
-	Decisions []Decision // that were unsettled when it began, and those that it wrote itself; oldest first
+	// Decisions are those that were unsettled when it began, but what somebody alive has in hand, and those that it wrote itself; oldest first.
+	Decisions []Decision
 	// Notes are what the log keeps for a person until it is forgotten (see [txlog.Notes]), those of this pass among them.
 	Notes []txlog.Note
 	// NoNotes: the log keeps no notes, so that a heuristic outcome is told only once.
