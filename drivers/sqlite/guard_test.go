@@ -5,6 +5,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"strings"
 	"testing"
@@ -293,26 +294,22 @@ func TestFinishedBranchLeavesThePlainConnection(t *testing.T) {
 
 func TestBeginRefusesWhatCannotCarryABranch(t *testing.T) {
 	dir := t.TempDir()
-	sql.Register("sqlite3 with hooks", &sqlite3.SQLiteDriver{ConnectHook: func(c *sqlite3.SQLiteConn) error {
-		c.RegisterCommitHook(func() int { return 0 })
-		return nil
-	}})
-	sql.Register("sqlite3 with authorizer", &sqlite3.SQLiteDriver{ConnectHook: func(c *sqlite3.SQLiteConn) error {
+	commitHook := func(c *sqlite3.SQLiteConn) { c.RegisterCommitHook(func() int { return 0 }) }
+	authorizer := func(c *sqlite3.SQLiteConn) {
 		c.RegisterAuthorizer(func(int, string, string, string) int { return sqlite3.SQLITE_OK })
-		return nil
-	}})
-	for _, c := range []struct{ driver, dsn, setup, want string }{
-		{"sqlite3", "file:" + dir + "/delete.db", ``, "journal_mode=WAL"},
-		{"sqlite3", ":memory:", ``, "use a file"},
-		{"sqlite3 with hooks", dsn(dir+"/hook.db", ""), ``, "commit hook"},
-		{"sqlite3 with authorizer", dsn(dir+"/auth.db", ""), ``, "authorizer"},
-		{"sqlite3", dsn(dir+"/log.db", ""), `CREATE TABLE xasql_decision(id TEXT)`, "a file of its own"},
-		{"sqlite3", dsn(dir+"/temp.db", ""), `CREATE TABLE t(a); CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END`, "temporary triggers"},
+	}
+	for _, c := range []struct {
+		hook             func(*sqlite3.SQLiteConn)
+		dsn, setup, want string
+	}{
+		{nil, "file:" + dir + "/delete.db", ``, "journal_mode=WAL"},
+		{nil, ":memory:", ``, "use a file"},
+		{commitHook, dsn(dir+"/hook.db", ""), ``, "commit hook"},
+		{authorizer, dsn(dir+"/auth.db", ""), ``, "authorizer"},
+		{nil, dsn(dir+"/log.db", ""), `CREATE TABLE xasql_decision(id TEXT)`, "a file of its own"},
+		{nil, dsn(dir+"/temp.db", ""), `CREATE TABLE t(a); CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END`, "temporary triggers"},
 	} {
-		db, err := sql.Open(c.driver, c.dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := sql.OpenDB(hooked{c.dsn, c.hook})
 		conn, err := db.Conn(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -326,6 +323,22 @@ func TestBeginRefusesWhatCannotCarryABranch(t *testing.T) {
 		db.Close()
 	}
 }
+
+// hooked opens connections on which hook was called, if there is one.
+type hooked struct {
+	dsn  string
+	hook func(*sqlite3.SQLiteConn)
+}
+
+func (h hooked) Connect(context.Context) (sqldriver.Conn, error) {
+	conn, err := h.Driver().Open(h.dsn)
+	if err == nil && h.hook != nil {
+		h.hook(conn.(*sqlite3.SQLiteConn))
+	}
+	return conn, err
+}
+
+func (h hooked) Driver() sqldriver.Driver { return &sqlite3.SQLiteDriver{} }
 
 func TestCheckFindsWhatIsUnfit(t *testing.T) {
 	dir := t.TempDir()
