@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/xasql/xasql/integration/engines"
 	"github.com/xasql/xasql/integration/faultproxy"
@@ -138,6 +139,15 @@ func (c netCase) expect() []ledger.Outcome {
 // abandoned tells whether the caller's context ends when the fault has struck: nothing else would end the wait.
 func (c netCase) abandoned() bool {
 	return c.fault.silent && c.point.way == netWork && !slices.Contains(c.expect(), ledger.Committed)
+}
+
+// patience is the manager's Config.CompletionTimeout. It is low only where the transaction waits until it is over, since the answer does not come before the
+// network is healed: elsewhere a disk that stands still for so long would change what Commit answers, or end the transaction before the fault has struck.
+func (c netCase) patience() time.Duration {
+	if !c.fault.silent || c.point.inRecovery() || c.point.way == netOnePhase && c.when == faultproxy.After {
+		return netLimit
+	}
+	return 1500 * time.Millisecond
 }
 
 // late tells whether a PREPARE may reach the server, or be executed, after a recovery has looked: the next one finds it.

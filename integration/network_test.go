@@ -63,7 +63,7 @@ func (n *netCounts) run(l *netLane, c netCase) error {
 	ctx := l.t.Context()
 	var r *netRun
 	r, err := l.open(ctx, xa.Config{
-		CompletionTimeout: 1500 * time.Millisecond,
+		CompletionTimeout: c.patience(),
 		RecoveryInterval:  time.Hour, // what is left must be known to be left
 		Trace: &xa.Trace{PrepareDone: func(e xa.BranchEvent) {
 			if c.point.way == netRollPrepared && e.Err == nil {
@@ -161,6 +161,7 @@ func (c netCase) strike(ctx context.Context, r *netRun) (outcome ledger.Outcome,
 	cancel()
 	<-struck
 	if !slices.Contains(c.expect(), outcome) && netTooSlow(outcome, told) {
+		r.proxy.Heal() // the fault may have struck before the decision
 		return outcome, told, nil
 	}
 	select {
