@@ -53,13 +53,15 @@ func (b *bank) work(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// repeat makes transfers until ctx ends. What it has begun by then it finishes: a PREPARE that is cut off may still be on its way when the manager has
+// shut down, and leaves a branch that only the next recovery finds.
 func (b *bank) repeat(ctx context.Context, random *rand.Rand) error {
 	for ctx.Err() == nil {
 		n := b.made.Add(1)
 		if b.count > 0 && n > b.count {
 			return nil
 		}
-		if err := b.transfer(ctx, fmt.Sprintf("%s-%d", b.prefix, n), random); err != nil {
+		if err := b.transfer(context.WithoutCancel(ctx), fmt.Sprintf("%s-%d", b.prefix, n), random); err != nil {
 			return err
 		}
 	}
