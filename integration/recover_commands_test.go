@@ -52,7 +52,7 @@ func handCommands() []handCommand {
 		{name: "resolve-undecided", arguments: "resolve", before: undecided, end: end(false, false)},
 		{name: "force", arguments: "commit ID --force --why ledger --yes", status: 4, before: decided(txlog.Aborted),
 			again: forceAgain, end: forceEnd},
-		{name: "adopt", arguments: "resolve --adopt LOST --yes", status: 3, before: adoptBefore, end: adoptEnd},
+		{name: "adopt", arguments: "resolve --adopt LOST --yes", status: 3, before: adoptBefore, again: adoptAgain, end: adoptEnd},
 		{name: "forget", arguments: "forget ID", before: forgetBefore, again: forgetAgain, end: forgetEnd},
 		{name: "compact", arguments: "log compact", before: compactBefore, end: compactEnd},
 		{name: "log-adopt", arguments: "log adopt --yes", before: copyBefore, again: copyAgain, end: copyEnd,
@@ -91,6 +91,11 @@ func adoptBefore(h *hand) (id string) {
 		h.Fatal(err)
 	}
 	return id
+}
+
+func adoptAgain(h *hand, _ string) {
+	h.Helper()
+	h.adopt(3, "resolve", "--adopt", h.lost, "--yes")
 }
 
 func adoptEnd(h *hand, id string) {

@@ -134,7 +134,7 @@ func (h *hand) leave() {
 	h.Helper()
 	h.expire()
 	if h.other.id != "" && h.prepared(h.other.id) > 0 {
-		h.want([]string{"rollback", h.other.id, "--adopt", "--why", "ledger", "--yes"}, 0)
+		h.adopt(0, "rollback", h.other.id, "--adopt", "--why", "ledger", "--yes")
 	}
 	h.want([]string{"resolve"}, 0)
 	h.want([]string{"list"}, 0)
@@ -146,7 +146,7 @@ func (h *hand) cutShort(c handCommand, n int, run func(c handCommand, n int, arg
 	id := c.before(h)
 	status, ended := run(c, n, h.args(c, id))
 	h.expire()
-	if status == c.status { // it said that all is done: nobody need run it again
+	if status == c.status && !h.refused() { // it said that all is done: nobody need run it again
 		c.end(h, id)
 		return ended
 	}
@@ -184,9 +184,10 @@ func (h *hand) killAtRequest(c handCommand, n int, args []string) (status int, e
 	case status = <-done:
 	}
 	s.cut()
+	h.said = p.stderr.String()
 	// One that is not told the last answer gives up at last, if nobody is there to kill it in time.
 	if ended = !s.spent(); status != c.status && (ended || !slices.Contains([]int{-1, 1, 3}, status)) {
-		h.Fatalf("xa-recover %v ends with status %d, want %d:\n%s", args, status, c.status, p.stderr.String())
+		h.Fatalf("xa-recover %v ends with status %d, want %d:\n%s", args, status, c.status, h.said)
 	}
 	return status, ended
 }
@@ -195,12 +196,13 @@ func (h *hand) killAtRequest(c handCommand, n int, args []string) (status int, e
 func (h *hand) killAtChange(c handCommand, n int, args []string) (status int, ended bool) {
 	h.Helper()
 	p := startProgram(h.T, append(h.env(), fmt.Sprintf("XA_TEST_KILL_AT=%d", n)), nil, killedProgram, args...)
-	switch status = p.wait(h.T); status {
+	status = p.wait(h.T)
+	switch h.said = p.stderr.String(); status {
 	case -1:
 		return status, false
 	case c.status:
 		return status, true
 	}
-	h.Fatalf("xa-recover %v ends with status %d, want %d:\n%s", args, status, c.status, p.stderr.String())
+	h.Fatalf("xa-recover %v ends with status %d, want %d:\n%s", args, status, c.status, h.said)
 	return 0, false
 }
