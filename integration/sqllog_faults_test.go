@@ -42,18 +42,24 @@ func (f *faults) loseNext(text string) {
 	f.lose[text] = true
 }
 
-func (f *faults) of(query string) (refused, lost bool) {
+func (f *faults) refuses(query string) (refused bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for text, on := range f.refuse {
 		refused = refused || on && strings.Contains(query, text)
 	}
+	return refused
+}
+
+func (f *faults) loses(query string) (lost bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for text, on := range f.lose {
 		if on && strings.Contains(query, text) {
 			lost, f.lose[text] = true, false
 		}
 	}
-	return refused, lost
+	return lost
 }
 
 func (c faultyConnector) Connect(ctx context.Context) (driver.Conn, error) {
@@ -83,15 +89,14 @@ type faultyConn struct {
 }
 
 func (c *faultyConn) run(query string, send func() error) error {
-	refused, lost := c.faults.of(query)
 	switch {
 	case c.dead:
 		return driver.ErrBadConn
-	case refused:
+	case c.faults.refuses(query):
 		return errInjected
 	}
 	err := send()
-	if lost && !errors.Is(err, driver.ErrSkip) {
+	if !errors.Is(err, driver.ErrSkip) && c.faults.loses(query) {
 		c.dead = true
 		return driver.ErrBadConn
 	}
@@ -142,12 +147,50 @@ func (c *faultyConn) QueryContext(ctx context.Context, query string, args []driv
 	return rows, err
 }
 
-func (c *faultyConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	inner, ok := c.Conn.(driver.ConnPrepareContext)
-	if !ok {
-		return c.Conn.Prepare(query)
+func (c *faultyConn) PrepareContext(ctx context.Context, query string) (stmt driver.Stmt, err error) {
+	if inner, ok := c.Conn.(driver.ConnPrepareContext); ok {
+		stmt, err = inner.PrepareContext(ctx, query)
+	} else {
+		stmt, err = c.Conn.Prepare(query)
 	}
-	return inner.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return &faultyStmt{stmt, c, query}, nil
+}
+
+// faultyStmt is what go-sql-driver makes of a statement with parameters, which it skips at first.
+type faultyStmt struct {
+	driver.Stmt
+	conn  *faultyConn
+	query string
+}
+
+func (s *faultyStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (result driver.Result, err error) {
+	prolong(s.query, args)
+	err = s.conn.run(s.query, func() (err error) {
+		result, err = s.Stmt.(driver.StmtExecContext).ExecContext(ctx, args)
+		return err
+	})
+	return result, err
+}
+
+func (s *faultyStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (rows driver.Rows, err error) {
+	err = s.conn.run(s.query, func() (err error) {
+		rows, err = s.Stmt.(driver.StmtQueryContext).QueryContext(ctx, args)
+		return err
+	})
+	if err != nil && rows != nil {
+		rows.Close()
+	}
+	return rows, err
+}
+
+func (s *faultyStmt) CheckNamedValue(v *driver.NamedValue) error {
+	if inner, ok := s.Stmt.(driver.NamedValueChecker); ok {
+		return inner.CheckNamedValue(v)
+	}
+	return s.conn.CheckNamedValue(v)
 }
 
 func (c *faultyConn) CheckNamedValue(v *driver.NamedValue) error {
