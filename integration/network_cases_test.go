@@ -150,7 +150,8 @@ func (c netCase) patience() time.Duration {
 	return 1500 * time.Millisecond
 }
 
-// late tells whether a PREPARE may reach the server, or be executed, after a recovery has looked: the next one finds it.
-func (c netCase) late() bool {
-	return c.point.name == "prepare" && (c.when == faultproxy.Before && c.fault.name == "hang" || c.when == faultproxy.During)
+// late tells whether a PREPARE may reach its server, or be executed, after a recovery has looked: the next one finds it. Where the other branch is on a
+// server, too, its PREPARE is cut off when the caller gives up.
+func (c netCase) late(both bool) bool {
+	return c.point.name == "prepare" && (c.when == faultproxy.Before && c.fault.name == "hang" || c.when == faultproxy.During || both && c.abandoned())
 }

@@ -33,19 +33,25 @@ const netLimit = 3 * time.Minute
 
 // netLane is a pair of databases in which one case runs after the other: the first is reached by the network, the other is not.
 type netLane struct {
-	t     *testing.T
-	bank  *bank
-	admin *sql.DB // of the first one's server
-	told  ledger.Told
-	cases int
+	t      *testing.T
+	bank   *bank
+	admins []*sql.DB // of each one's server, nil where it has none
+	told   ledger.Told
+	cases  int
 }
 
 func newNetLane(t *testing.T, far, near engines.Engine) *netLane {
 	t.Helper()
-	b := newBank(t, far, near)
-	admin := map[string]string{engines.Postgres: "postgres", engines.MySQL: "mysql", engines.MariaDB: "mysql"}[far.Kind]
-	s := b.databases[0].server
-	return &netLane{t: t, bank: b, admin: s.Open(t, s.URL(admin)), told: ledger.Told{}}
+	l := &netLane{t: t, bank: newBank(t, far, near), told: ledger.Told{}}
+	for _, d := range l.bank.databases {
+		var admin *sql.DB
+		if d.server != nil {
+			database := map[string]string{engines.Postgres: "postgres", engines.MySQL: "mysql", engines.MariaDB: "mysql"}[d.server.Engine.Kind]
+			admin = d.server.Open(t, d.server.URL(database))
+		}
+		l.admins = append(l.admins, admin)
+	}
+	return l
 }
 
 // netRun is one run of a lane: a network, a log, and a manager.
@@ -255,9 +261,20 @@ func (r *netRun) awaitSettled(ctx context.Context) error {
 	}
 }
 
-// awaitQuiet returns when the server has no session in the lane's database: what was on its way has arrived, or never will.
+// awaitQuiet returns when the servers have no session in the lane's databases: what was on its way has arrived, or never will.
 func (l *netLane) awaitQuiet(ctx context.Context) error {
-	d := l.bank.databases[0]
+	for i, d := range l.bank.databases {
+		if d.server == nil {
+			continue
+		}
+		if err := d.awaitQuiet(ctx, l.admins[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d database) awaitQuiet(ctx context.Context, admin *sql.DB) error {
 	u, err := url.Parse(d.url)
 	if err != nil {
 		return err
@@ -269,8 +286,8 @@ func (l *netLane) awaitQuiet(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for n := 0; ; <-tick.C {
-		if err := l.admin.QueryRowContext(ctx, query, u.Path[1:]).Scan(&n); err != nil {
-			return fmt.Errorf("wait for %d sessions to end: %w", n, err)
+		if err := admin.QueryRowContext(ctx, query, u.Path[1:]).Scan(&n); err != nil {
+			return fmt.Errorf("%s: wait for %d sessions to end: %w", d.name, n, err)
 		}
 		if n == 0 {
 			return nil

@@ -74,8 +74,9 @@ func (n *netCounts) run(l *netLane, c netCase) error {
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
+	late := c.late(l.bank.databases[1].server != nil)
 	outcome, told, err := c.strike(ctx, r)
-	if err == nil && !c.closed && !c.late() {
+	if err == nil && !c.closed && !late {
 		err = r.awaitSettled(ctx)
 	}
 	if err != nil {
@@ -108,7 +109,7 @@ func (n *netCounts) run(l *netLane, c netCase) error {
 		return err
 	}
 	if !c.closed && found > 0 {
-		if !c.late() {
+		if !late {
 			return fmt.Errorf("Shutdown told that nothing is in doubt, and %d branches were", found)
 		}
 		n.late.Add(int64(found))
