@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -21,8 +22,9 @@ type hooks struct {
 	after  int64  // transactions
 	ended  atomic.Int64
 
-	stopAt atomic.Pointer[string] // the point at which stop is called once; nil: none
-	stop   func()
+	stopAt   atomic.Pointer[string] // the point at which stop is called once; nil: none
+	stop     func()
+	stopping sync.Mutex // held from before that is sure until it is over
 }
 
 // trace calls the hooks.
@@ -45,13 +47,28 @@ func (h *hooks) at(point string) {
 	if h.jitter > 0 && rand.IntN(2) == 0 {
 		time.Sleep(rand.N(h.jitter))
 	}
-	if at := h.stopAt.Load(); at != nil && *at == point && h.stopAt.CompareAndSwap(at, nil) {
-		h.stop()
+	if at := h.stopAt.Load(); at != nil && *at == point {
+		h.stopOnce(at)
 	}
 	if point == h.kill && h.ended.Load() >= h.after {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {} // the signal may take a moment; nothing more may happen
 	}
+}
+
+func (h *hooks) stopOnce(at *string) {
+	h.stopping.Lock()
+	defer h.stopping.Unlock()
+	if h.stopAt.CompareAndSwap(at, nil) {
+		h.stop()
+	}
+}
+
+// free returns when stop will not be called any more, and no call of it is under way: who is told so sends no more signal that would end the stop.
+func (h *hooks) free() {
+	h.stopping.Lock()
+	defer h.stopping.Unlock()
+	h.stopAt.Store(nil)
 }
 
 func points(trace *xa.Trace) (branch map[string]*func(xa.BranchEvent), tx map[string]*func(xa.TxEvent)) {

@@ -147,7 +147,7 @@ func (w *worker) obey(in io.Reader, stop context.CancelCauseFunc) {
 			point := strings.TrimPrefix(command, sayStop)
 			w.hooks.stopAt.Store(&point)
 		case command == sayFree:
-			w.hooks.stopAt.Store(nil)
+			w.hooks.free()
 			w.say(event{What: freed})
 		case command == sayEnd:
 			return
