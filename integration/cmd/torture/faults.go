@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/xasql/xasql/integration/faultproxy"
+	"github.com/xasql/xasql/integration/judge"
 )
 
 // torment makes faults at random moments until the time is over.
@@ -223,11 +224,11 @@ func (r *run) recover(ctx context.Context, s *slot, kill bool) {
 	if kill {
 		r.count("recoveries killed")
 	}
-	r.recoverWith(ctx, s, "resolve", kill, good, 3)
+	r.recoverWith(ctx, s, r.arena.seen, "resolve", kill, good, 3)
 }
 
-// recoverWith runs a command of xa-recover, which must end with one of these statuses unless it is killed.
-func (r *run) recoverWith(ctx context.Context, s *slot, command string, kill bool, want ...int) {
+// recoverWith runs a command of xa-recover on these databases, which must end with one of these statuses unless it is killed.
+func (r *run) recoverWith(ctx context.Context, s *slot, databases []judge.Database, command string, kill bool, want ...int) {
 	out, err := os.OpenFile(filepath.Join(r.dir, "xa-recover.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
 	if err != nil {
 		r.violate("%v", err)
@@ -237,7 +238,7 @@ func (r *run) recoverWith(ctx context.Context, s *slot, command string, kill boo
 	limited, cancel := context.WithTimeout(ctx, r.o.patience)
 	defer cancel()
 	cmd := exec.CommandContext(limited, r.o.recover, command)
-	cmd.Env = environment(r.arena.seen, s.log)
+	cmd.Env = environment(databases, s.log)
 	cmd.Stdout, cmd.Stderr = out, out
 	disturbed := r.disturbed.Load()
 	if err := cmd.Start(); err != nil {

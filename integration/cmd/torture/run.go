@@ -175,7 +175,8 @@ func (r *run) finish(ctx context.Context) {
 	}
 	for _, s := range r.slots {
 		if r.o.recover != "" {
-			r.recoverWith(ctx, s, "list", false, good)
+			// Not through the proxies: one that was to break connections at a statement may still wait for that.
+			r.recoverWith(ctx, s, r.arena.databases, "list", false, good)
 		}
 	}
 	r.judge(ctx, 0)
