@@ -20,6 +20,7 @@ func TestApplicationOutlivesItsServersAndSettlesByItself(t *testing.T) {
 	engines.Start(es...)
 	b := newBank(t, append(es, sqlite)...)
 	p := b.start(t, "-workers", "8", "-jitter", "20ms", "-seed", strconv.FormatUint(random.Uint64(), 10))
+	b.awaitTold(t, ledger.Committed) // on a slow machine it would else begin when its servers have been killed
 	for range 6 {
 		time.Sleep(300*time.Millisecond + time.Duration(random.Int64N(int64(time.Second)))) // the moment is what is tested
 		victim := b.databases[random.IntN(len(es))].server
