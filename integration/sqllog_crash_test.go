@@ -32,9 +32,16 @@ func dialectOfURL(databaseURL string) sqllog.Dialect {
 func TestSQLLogSurvivesSIGKILLOfItsProcesses(t *testing.T) {
 	for _, e := range logEngines(t) {
 		t.Run(e.Name, func(t *testing.T) {
+			var s *engines.Server // of the test's own process
 			logtest.KillTest(t, logtest.Processes{
-				New: func(logtest.TB) string { return e.Server(t).NewDatabase(t) },
+				New: func(logtest.TB) string {
+					s = e.Server(t)
+					return s.NewDatabase(t)
+				},
 				Open: func(databaseURL string) (txlog.Log, error) {
+					if s != nil { // what killed processes had sent may take effect until then, also while the log is checked
+						s.AwaitNoSessions(t, databaseURL)
+					}
 					db, err := engines.Open(databaseURL)
 					if err != nil {
 						return nil, err
