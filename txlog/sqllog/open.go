@@ -103,6 +103,12 @@ func (l *Log) adopt(ctx context.Context, conn *sql.Conn) error {
 		return err
 	}
 	id, err := l.identity(ctx, conn)
+	if errors.Is(err, txlog.ErrCorrupt) && !l.opts.ReadOnly {
+		// MySQL shows tables before the first of them is filled: who makes them has the lock until then.
+		if err = l.grammar.withLock(ctx, conn, func() error { return nil }); err == nil {
+			id, err = l.identity(ctx, conn)
+		}
+	}
 	if err != nil {
 		return err
 	}
