@@ -82,7 +82,7 @@ func run(pool *dockertest.Pool, e Engine, im image) (*container, *url.URL, error
 	var last error
 	// Another process may take the port between its choice and its use.
 	for range 10 {
-		port, err := freePort()
+		port, err := servers.freePort()
 		if err != nil {
 			return nil, nil, err
 		}
@@ -126,13 +126,19 @@ func ensureImage(pool *dockertest.Pool, e Engine) error {
 
 // freePort chooses a port below the range that the kernel takes for outgoing connections: one out of that range
 // could be taken while the server is down, even by a client's own attempt to reach the server, which
-// then connects to itself.
-func freePort() (int, error) {
+// then connects to itself. None is given twice, since a server that is down needs its own again.
+func (p *process) freePort() (int, error) {
 	const lowest, highest = 20000, 32000
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for range 100 {
 		port := lowest + rand.IntN(highest-lowest)
+		if p.ports[port] {
+			continue
+		}
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err == nil {
+			p.ports[port] = true
 			return port, l.Close()
 		}
 	}
@@ -140,13 +146,14 @@ func freePort() (int, error) {
 }
 
 // kill returns when no process of the container is left.
-func (c *container) kill() error {
-	id := c.resource.Container.ID
+func (c *container) kill() error { return kill(c.pool.Client, c.resource.Container.ID) }
+
+func kill(client *docker.Client, id string) error {
 	// On a loaded machine the daemon answers with an error after ten seconds without news of the end, which comes all the same.
-	killed := c.pool.Client.KillContainer(docker.KillContainerOptions{ID: id, Signal: docker.SIGKILL})
+	killed := client.KillContainer(docker.KillContainerOptions{ID: id, Signal: docker.SIGKILL})
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	if _, err := c.pool.Client.WaitContainerWithContext(id, ctx); err != nil {
+	if _, err := client.WaitContainerWithContext(id, ctx); err != nil {
 		return errors.Join(killed, err)
 	}
 	return nil
@@ -173,5 +180,8 @@ func (c *container) died() error {
 	return errors.Join(fmt.Errorf("the container ended with status %d; the end of its log:\n%s", got.State.ExitCode, out.String()), err)
 }
 
-// remove removes the container and its data.
-func (c *container) remove() error { return c.pool.Purge(c.resource) }
+// remove removes the container and its data. Left to the removal, killing it could end with the error that kill does not mind.
+func (c *container) remove() error {
+	_ = c.kill() // the removal tells what is wrong
+	return c.pool.Purge(c.resource)
+}

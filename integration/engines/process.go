@@ -18,7 +18,7 @@ import (
 
 // servers are this process's servers. It is a global because tests of one process share them, and package testing
 // offers no other place for what several tests share.
-var servers = &process{entries: map[string]*entry{}, slots: make(chan struct{}, 3)}
+var servers = &process{entries: map[string]*entry{}, ports: map[int]bool{}, slots: make(chan struct{}, 3)}
 
 // process owns the servers that a test process uses.
 type process struct {
@@ -26,6 +26,7 @@ type process struct {
 
 	mu      sync.Mutex // guards all below
 	entries map[string]*entry
+	ports   map[int]bool // given to containers
 	pool    *dockertest.Pool
 	swept   bool
 	skipped []string

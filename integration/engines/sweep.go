@@ -39,6 +39,7 @@ func sweep(pool *dockertest.Pool) error {
 		if startOf(c.Labels[labelPID]) == c.Labels[labelStart] {
 			continue
 		}
+		_ = kill(pool.Client, c.ID) // the removal tells what is wrong
 		err := pool.Client.RemoveContainer(docker.RemoveContainerOptions{ID: c.ID, Force: true, RemoveVolumes: true})
 		var gone *docker.NoSuchContainer
 		// Another test process may be sweeping as well.
