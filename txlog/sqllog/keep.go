@@ -92,8 +92,14 @@ func (l *Log) complain(what string, err error) {
 	}
 }
 
-// flush writes what was settled. What fails is kept for the next time.
+// flush writes what was settled, also what another flush has just taken. What fails is kept for the next time.
 func (l *Log) flush(ctx context.Context) error {
+	select {
+	case l.noting <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-l.noting }()
 	for {
 		l.mu.Lock()
 		n := min(len(l.settles), settleBatch)

@@ -32,6 +32,7 @@ type Log struct {
 	closing chan struct{}
 	decided chan struct{} // wakes the writer
 	settled chan struct{} // wakes the keeper
+	noting  chan struct{} // is full while somebody notes what was settled
 
 	mu      sync.Mutex // guards what follows
 	closed  bool

@@ -37,7 +37,7 @@ func open(ctx context.Context, db *sql.DB, d Dialect, o *Options) (*Log, error) 
 	g := opts.grammar
 	l := &Log{
 		dialect: d, grammar: g, opts: opts,
-		closing: make(chan struct{}), decided: make(chan struct{}, 1), settled: make(chan struct{}, 1),
+		closing: make(chan struct{}), decided: make(chan struct{}, 1), settled: make(chan struct{}, 1), noting: make(chan struct{}, 1),
 		pending: map[string]*item{}, unknown: map[string]doubt{}, members: map[*member]bool{},
 	}
 	limit := make(chan struct{}, 1)
