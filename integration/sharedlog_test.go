@@ -59,7 +59,8 @@ func TestKilledAndSuspendedMembersOfASharedLogLeaveAllOrNothing(t *testing.T) {
 			} else if status := recovery.wait(t); status != 0 && status != 3 {
 				t.Fatalf("xa-recover resolve ended with status %d:\n%s", status, recovery.stderr.String())
 			}
-		default:
+		default: // one that is stopped while it opens the log loses its session there, and ends
+			b.awaitToldOf(t, fmt.Sprintf("m%d-%d-", i, generation[i]))
 			b.suspend(t, apps[i])
 			pauses++
 		}
