@@ -197,6 +197,8 @@ func TestPostgresPrepareThatIsGivenUpClaimsNothing(t *testing.T) {
 		f.eventually("the branch can be rolled back", func() bool {
 			return !errors.Is(f.driver.RollbackPrepared(f.Context(), f.admin, b.xid), drivers.ErrHeld)
 		})
+		// Its session, which nobody listens to, may be just at the end of PREPARE.
+		f.eventually("the branch is not listed any more", func() bool { return !b.listed() })
 		b.wantNothingLeft()
 	})
 }
