@@ -52,9 +52,7 @@ func (b *branch) outwait(ctx context.Context, s session) error {
 	begun := time.Now()
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		err := s.inDoubt()
-		if isBusy(err) {
-			err = nil // asked again after the pause
-		} else if !errors.Is(err, errInDoubt) {
+		if !isBusy(err) && !errors.Is(err, errInDoubt) { // else it is asked again after the pause
 			return err
 		}
 		if time.Since(begun) > lonely && connectionsTo(s.raw.GetFilename("main")) < 2 {
