@@ -22,11 +22,17 @@ func (d osDir) Lock() (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	for tries := 0; ; tries++ {
+	for owned, shared := 0, 0; ; {
 		err = flock(f, syscall.LOCK_EX)
-		// A reader that asks who the owner is has the lock for a moment, and must not keep an owner out.
-		if !errors.Is(err, syscall.EWOULDBLOCK) || tries == lockTries {
+		if !errors.Is(err, syscall.EWOULDBLOCK) || owned == lockTries || shared == shareTries {
 			break
+		}
+		// A reader that asks who the owner is shares the lock until it has a processor again to give it up: it must not keep an owner out.
+		if flock(f, syscall.LOCK_SH) == nil {
+			_ = flock(f, syscall.LOCK_UN)
+			shared++
+		} else {
+			owned++
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -44,8 +50,8 @@ func (d osDir) Lock() (io.Closer, error) {
 	return f, nil
 }
 
-// lockTries is how often the lock is tried for, a millisecond apart.
-const lockTries = 20
+// lockTries and shareTries are how often the lock is tried for, a millisecond apart, while an owner has it, and while only readers do.
+const lockTries, shareTries = 20, 10_000
 
 func flock(f *os.File, how int) error {
 	for {
