@@ -19,9 +19,9 @@ type faultyConnector struct {
 // faults are what a test wants to happen to statements that hold a text.
 type faults struct {
 	mu     sync.Mutex
-	refuse map[string]bool // they fail without being sent
-	lose   map[string]bool // the next is executed, but its answer and its connection are lost
-	conns  []*faultyConn   // all that were opened
+	refuse map[string]bool   // they fail without being sent
+	lose   map[string]bool   // the next is executed, but its answer and its connection are lost
+	look   func(driver.Conn) // is called with the connection before each statement, while nobody else uses that
 }
 
 var errInjected = errors.New("injected fault")
@@ -33,6 +33,19 @@ func (f *faults) set(text string, refuse bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.refuse[text] = refuse
+}
+
+// before has the connection of each statement looked at from now on.
+func (f *faults) before(look func(driver.Conn)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.look = look
+}
+
+func (f *faults) looker() func(driver.Conn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.look
 }
 
 // loseNext loses the answer of the next statement with this text.
@@ -67,11 +80,7 @@ func (c faultyConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &faultyConn{Conn: conn, faults: c.faults}
-	c.faults.mu.Lock()
-	defer c.faults.mu.Unlock()
-	c.faults.conns = append(c.faults.conns, f)
-	return f, nil
+	return &faultyConn{Conn: conn, faults: c.faults}, nil
 }
 
 // Close closes the connector, if it wants that: sql.DB.Close calls it.
@@ -94,6 +103,9 @@ func (c *faultyConn) run(query string, send func() error) error {
 		return driver.ErrBadConn
 	case c.faults.refuses(query):
 		return errInjected
+	}
+	if look := c.faults.looker(); look != nil {
+		look(c.Conn)
 	}
 	err := send()
 	if !errors.Is(err, driver.ErrSkip) && c.faults.loses(query) {

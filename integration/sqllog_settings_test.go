@@ -166,23 +166,26 @@ func useLog(t *testing.T, l, other *serverLog) {
 	}
 }
 
-// TestSQLLogWaitsForTheDisk looks at the settings of the sessions that the log works with.
+// TestSQLLogWaitsForTheDisk looks at the settings of the sessions that the log works with, as it works: beside a test it has work of its own to do there.
 func TestSQLLogWaitsForTheDisk(t *testing.T) {
 	e := named(t, "postgres:17")
 	s := e.Server(t)
 	hostile := hostileClients(e)[0].connector(t, s.NewDatabase(t))
 	l := openServerLog(t, hostile, sqllog.Postgres, sqllog.Options{})
-	l.faults.mu.Lock()
-	conns := l.faults.conns
-	l.faults.mu.Unlock()
-	if len(conns) != 2 {
-		t.Fatalf("the log has %d connections, want 2", len(conns))
-	}
-	for _, c := range conns {
+	var mu sync.Mutex
+	looked := map[driver.Conn]bool{}
+	l.faults.before(func(conn driver.Conn) {
+		mu.Lock()
+		defer mu.Unlock()
+		if looked[conn] {
+			return
+		}
+		looked[conn] = true
 		for setting, want := range map[string]string{"synchronous_commit": "on", "statement_timeout": "0", "lock_timeout": "0", "default_transaction_read_only": "off", "default_transaction_isolation": "read committed"} {
-			rows, err := c.Conn.(driver.QueryerContext).QueryContext(t.Context(), "show "+setting, nil)
+			rows, err := conn.(driver.QueryerContext).QueryContext(t.Context(), "show "+setting, nil)
 			if err != nil {
-				t.Fatal(err)
+				t.Error(err)
+				return
 			}
 			got := make([]driver.Value, 1)
 			if err := rows.Next(got); err != nil || got[0] != want {
@@ -190,6 +193,17 @@ func TestSQLLogWaitsForTheDisk(t *testing.T) {
 			}
 			rows.Close()
 		}
+	})
+	if o, err := l.Decide(t.Context(), txlog.Decision{ID: "t", Outcome: txlog.Committed}); err != nil || o != txlog.Committed {
+		t.Errorf("Decide = %s, %v", o, err)
+	}
+	if o, err := l.Lookup(t.Context(), "t"); err != nil || o != txlog.Committed {
+		t.Errorf("Lookup = %s, %v", o, err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(looked) != 2 {
+		t.Errorf("the log has used %d connections, want 2", len(looked))
 	}
 }
 
