@@ -83,17 +83,25 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 // ends before the decision, or the timeout is over, the transaction is rolled back; so ctx must live
 // as long as the transaction.
 func (m *Manager) Begin(ctx context.Context, opts *TxOptions) (*Tx, error) {
-	if err := opts.validate(); err != nil {
+	tx, err := m.begin(ctx, opts)
+	if err != nil {
 		return nil, fmt.Errorf("xa: begin: %w", err)
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("xa: begin: %w", context.Cause(ctx))
+	return tx, nil
+}
+
+func (m *Manager) begin(ctx context.Context, opts *TxOptions) (*Tx, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	tx := newTx(m, txid.New(m.cfg.Log.ID(), m.mark(), time.Now()), opts)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
-		return nil, fmt.Errorf("xa: begin: %w", ErrClosed)
+		return nil, ErrClosed
 	}
 	m.latched[tx.id] = struct{}{}
 	m.open[tx] = struct{}{}
@@ -103,19 +111,20 @@ func (m *Manager) Begin(ctx context.Context, opts *TxOptions) (*Tx, error) {
 
 // Do runs fn in a global transaction and commits it. An error or a panic of fn rolls back: the error that Do returns is
 // then both ErrRolledBack and fn's own; a panic goes on. The context that fn gets carries the transaction and ends with it; statements
-// of [Manager.DB]'s handles run inside the transaction under that context. What Do returns otherwise is what [Tx.Commit] returns.
+// of [Manager.DB]'s handles run inside the transaction under that context. What Do returns otherwise is what [Tx.Commit] returns. Where it can't even
+// begin, since ctx has ended or the manager is closed, say, the error is ErrRolledBack and that cause.
 // Where opts.Retry asks for it, a definite abort makes Do call fn again, in a new transaction.
 func (m *Manager) Do(ctx context.Context, opts *TxOptions, fn func(ctx context.Context, tx *Tx) error) error {
-	tx, err := m.Begin(ctx, opts)
+	tx, err := m.begin(ctx, opts)
 	if err != nil {
-		return err
+		return fmt.Errorf("xa: %w before it began: %w", ErrRolledBack, err)
 	}
 	for attempt := 1; ; attempt++ {
 		err = tx.do(ctx, fn)
 		if attempt >= tx.opts.Retry.Attempts || !tx.repeatable(err) || tx.opts.Retry.pause(ctx, attempt) != nil {
 			return err
 		}
-		next, failed := m.Begin(ctx, opts)
+		next, failed := m.begin(ctx, opts)
 		if failed != nil {
 			return err // what became of the last attempt is what the caller must know
 		}
@@ -175,6 +184,10 @@ func (m *Manager) Recover(ctx context.Context) (recovery.Report, error) {
 // Shutdown takes no new transactions, waits until none is open and nothing of this log is in doubt, and
 // closes the manager. What other living members of a shared log have in hand is not waited for. When ctx ends before, it returns ctx's error with what is left, and the manager stays open
 // for another Shutdown or Close, but takes no new transactions.
+//
+// It knows what the databases hold, not what is on the way to them: a prepare that was cut off, since its context was cancelled or its connection lost,
+// may reach a database after Shutdown has returned nil, and then waits for the next recovery of this log. So don't cancel the transactions' contexts before
+// Shutdown, and let xa-recover look once more before the log's disk goes.
 func (m *Manager) Shutdown(ctx context.Context) error {
 	for {
 		m.mu.Lock()

@@ -227,6 +227,29 @@ func TestDoReturnsTheFunctionsError(t *testing.T) {
 	})
 }
 
+// What Do returns is one of the outcomes also where it can't even begin: nothing is applied then.
+func TestDoThatCannotBeginIsRolledBack(t *testing.T) {
+	run(t, func(w *world) {
+		m := w.open()
+		stop := errors.New("the server shuts down")
+		ended, end := context.WithCancelCause(w.Context())
+		end(stop)
+		called := func(context.Context, *xa.Tx) error {
+			w.Error("the function was called")
+			return nil
+		}
+		if err := m.Do(ended, nil, called); !errors.Is(err, xa.ErrRolledBack) || !errors.Is(err, stop) {
+			w.Errorf("under a context that has ended: %v", err)
+		}
+		if err := m.Close(); err != nil {
+			w.Fatal(err)
+		}
+		if err := m.Do(w.Context(), nil, called); !errors.Is(err, xa.ErrRolledBack) || !errors.Is(err, xa.ErrClosed) {
+			w.Errorf("of a closed manager: %v", err)
+		}
+	})
+}
+
 // What the function's own Commit returned is not lost behind the error that the function returns.
 func TestUnknownOutcomeIsNotLostBehindTheFunctionsError(t *testing.T) {
 	run(t, func(w *world) {
