@@ -236,6 +236,33 @@ func TestSQLLogIsMadeOnceByManyAtOnce(t *testing.T) {
 	}
 }
 
+// MySQL keeps what a process has made of a log's tables until it was killed: the next one makes the rest.
+func TestSQLLogIsCompletedWhereItWasLeftHalfMade(t *testing.T) {
+	for _, e := range logEngines(t) {
+		t.Run(e.Name, func(t *testing.T) {
+			statements := strings.SplitAfter(strings.TrimSpace(sqllog.Schema(dialectOf(e))), ";\n")
+			for _, made := range []int{1, len(statements) - 1} {
+				db := sql.OpenDB(logConnector(t, e.Server(t).NewDatabase(t)))
+				defer db.Close()
+				for _, statement := range statements[:made] {
+					mustExec(t, db, statement)
+				}
+				l, err := sqllog.Open(t.Context(), db, dialectOf(e), &sqllog.Options{Logger: quietLogger()})
+				if err != nil {
+					t.Errorf("after %d statements: %v", made, err)
+					continue
+				}
+				if o, err := l.Decide(t.Context(), txlog.Decision{ID: "t", Outcome: txlog.Committed}); err != nil || o != txlog.Committed {
+					t.Errorf("after %d statements: Decide = %s, %v", made, o, err)
+				}
+				if err := l.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
 // A user who may not make tables works with those that are there, and is told what to do where there are none.
 func TestSQLLogNeedsNoRightToCreate(t *testing.T) {
 	for _, e := range logEngines(t) {

@@ -104,8 +104,8 @@ func (l *Log) adopt(ctx context.Context, conn *sql.Conn) error {
 	}
 	id, err := l.identity(ctx, conn)
 	if errors.Is(err, txlog.ErrCorrupt) && !l.opts.ReadOnly {
-		// MySQL shows tables before the first of them is filled: who makes them has the lock until then.
-		if err = l.grammar.withLock(ctx, conn, func() error { return nil }); err == nil {
+		// MySQL shows tables before they are filled: who makes them has the lock until then, unless he was killed.
+		if err = l.create(ctx, conn); err == nil {
 			id, err = l.identity(ctx, conn)
 		}
 	}
@@ -151,19 +151,46 @@ func (l *Log) missing(ctx context.Context, conn *sql.Conn) ([]string, error) {
 	return slices.DeleteFunc(tableNames(), func(name string) bool { return found[name] }), nil
 }
 
+// create makes the tables that there are not. It completes what a killed process has begun, where nobody has used that yet: not a later version's log,
+// and not one that has lost its identity.
 func (l *Log) create(ctx context.Context, conn *sql.Conn) error {
-	err := l.grammar.withLock(ctx, conn, func() error {
+	return l.grammar.withLock(ctx, conn, func() error {
 		missing, err := l.missing(ctx, conn)
-		if err == nil && !slices.Contains(missing, "xasql_log") {
-			_, err = l.identity(ctx, conn) // a later version's tables are not ours to complete
-		}
-		if err != nil || len(missing) == 0 {
+		if err != nil {
 			return err
 		}
-		return execEach(ctx, conn, l.grammar.schema)
+		if !slices.Contains(missing, "xasql_log") {
+			_, err = l.identity(ctx, conn)
+			if err == nil && len(missing) == 0 {
+				return nil // somebody else has made them meanwhile
+			}
+			if errors.Is(err, txlog.ErrCorrupt) && !l.opts.Existing {
+				err = l.unused(ctx, conn, missing, err)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if err = execEach(ctx, conn, l.grammar.schema); err != nil {
+			err = fmt.Errorf("make the tables (sqllog.Schema prints the statements, for somebody who may): %w", err)
+		}
+		return err
 	})
-	if err != nil {
-		return fmt.Errorf("make the tables (sqllog.Schema prints the statements, for somebody who may): %w", err)
+}
+
+// unused returns nil where all tables that there are are empty, and otherwise the error.
+func (l *Log) unused(ctx context.Context, conn *sql.Conn, missing []string, otherwise error) error {
+	for _, name := range tableNames() {
+		if slices.Contains(missing, name) {
+			continue
+		}
+		var rows int
+		if err := conn.QueryRowContext(ctx, "SELECT COUNT(*) FROM (SELECT 1 FROM "+name+" LIMIT 1) AS one").Scan(&rows); err != nil {
+			return err
+		}
+		if rows > 0 {
+			return otherwise
+		}
 	}
 	return nil
 }

@@ -130,6 +130,7 @@ func TestOpenRefusesAndSaysWhatToDo(t *testing.T) {
 		exec(t, db, append([]string{Schema(SQLite)}, statements...)...)
 		return db
 	}
+	const used = "INSERT INTO xasql_resource (name, identity) VALUES ('orders', 'its')"
 	resource := openPool(t, file("resource", ""))
 	exec(t, resource, "CREATE TABLE _xa_prepared (xid TEXT)")
 	readOnly := full("readonly")
@@ -152,7 +153,9 @@ func TestOpenRefusesAndSaysWhatToDo(t *testing.T) {
 		"a later version":              {full("g", "UPDATE xasql_log SET version = 2"), SQLite, Options{}, "the log has version 2, and this program knows up to 1"},
 		"a later version, to complete": {full("h", "UPDATE xasql_log SET version = 2", "DROP TABLE xasql_claim"), SQLite, Options{}, "version 2"},
 		"never opened":                 {full("i"), SQLite, Options{ReadOnly: true}, "never been opened for writing"},
-		"no version":                   {full("j", "DELETE FROM xasql_log"), SQLite, Options{}, "table xasql_log is empty"},
+		"no version":                   {full("j", used, "DELETE FROM xasql_log"), SQLite, Options{}, "table xasql_log is empty"},
+		"no version, to complete":      {full("n", used, "DELETE FROM xasql_log", "DROP TABLE xasql_claim"), SQLite, Options{}, "table xasql_log is empty"},
+		"half made, to be recovered":   {full("o", "DELETE FROM xasql_log"), SQLite, Options{Existing: true}, "table xasql_log is empty"},
 		"a short lease":                {full("k"), SQLite, Options{Lease: 1}, "Lease is 1ns"},
 		"a resource":                   {resource, SQLite, Options{}, "give the log a file of its own"},
 		"in memory":                    {openPool(t, ":memory:"), SQLite, Options{}, "a log needs a file"},
@@ -169,6 +172,24 @@ func TestOpenRefusesAndSaysWhatToDo(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "sqllog: open: ") {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
+	}
+}
+
+// On MySQL a process can be killed between any two of the statements that make a log, and so the next one finds the tables of the first of them.
+func TestOpenCompletesALogThatWasLeftHalfMade(t *testing.T) {
+	statements := strings.SplitAfter(strings.TrimSpace(Schema(SQLite)), ";\n")
+	for n := range len(statements) + 1 {
+		db := openPool(t, sqliteDSN(t))
+		exec(t, db, statements[:n]...)
+		l, err := Open(t.Context(), db, SQLite, &Options{Logger: quiet()})
+		if err != nil {
+			t.Errorf("after %d of %d statements: %v", n, len(statements), err)
+			continue
+		}
+		if o, err := l.Decide(t.Context(), txlog.Decision{ID: "t", Outcome: txlog.Committed}); err != nil || o != txlog.Committed {
+			t.Errorf("after %d of %d statements: Decide = %s, %v", n, len(statements), o, err)
+		}
+		l.Close()
 	}
 }
 
