@@ -159,8 +159,13 @@ func kill(client *docker.Client, id string) error {
 	return nil
 }
 
+// start is nil where the container runs already.
 func (c *container) start() error {
-	return c.pool.Client.StartContainer(c.resource.Container.ID, nil)
+	err := c.pool.Client.StartContainer(c.resource.Container.ID, nil)
+	if running := (*docker.ContainerAlreadyRunning)(nil); errors.As(err, &running) {
+		return nil
+	}
+	return err
 }
 
 // died tells, with the end of its log, that the container does not run any more.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -45,23 +46,20 @@ func (e Engine) Own(t testing.TB, o Own) *Server {
 	return s
 }
 
-// Revive returns when the server answers, and starts it as often as it ends by itself before that. It must be able to work again by then.
+// Revive returns when the server answers, and starts it as often as it ends by itself until the test is over: one that is about to end may still
+// answer. It must be able to work again by then.
 func (s *Server) Revive(t testing.TB) {
 	t.Helper()
 	s.needContainer(t)
+	s.keepUp(t)
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(reviveTick)
 	defer tick.Stop()
 	for {
 		err := s.db.PingContext(ctx)
 		if err == nil {
 			return
-		}
-		if died := s.container.died(); died != nil {
-			if err := s.container.start(); err != nil {
-				t.Fatalf("%s: start: %v", s.Engine, err)
-			}
 		}
 		select {
 		case <-ctx.Done():
@@ -70,6 +68,32 @@ func (s *Server) Revive(t testing.TB) {
 		}
 	}
 }
+
+// keepUp starts the server whenever it has ended, until the test is over.
+func (s *Server) keepUp(t testing.TB) {
+	ctx, stop := context.WithCancel(t.Context())
+	var keeping sync.WaitGroup
+	t.Cleanup(func() {
+		stop()
+		keeping.Wait()
+	})
+	keeping.Go(func() {
+		tick := time.NewTicker(reviveTick)
+		defer tick.Stop()
+		for ; ctx.Err() == nil; <-tick.C {
+			if s.container.died() == nil {
+				continue
+			}
+			if err := s.container.start(); err != nil {
+				t.Errorf("%s: start: %v", s.Engine, err)
+				return
+			}
+		}
+	})
+}
+
+// reviveTick is how often a server that may end by itself is looked at.
+const reviveTick = 100 * time.Millisecond
 
 // Peer returns the address at which another container reaches the server. It is another one once the server was killed and started.
 func (s *Server) Peer(t testing.TB) string {
