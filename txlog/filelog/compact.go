@@ -76,7 +76,13 @@ func (l *Log) compactBeside() {
 		return
 	}
 	defer l.compacting.Unlock()
-	for due := true; due; {
+	for {
+		l.mu.Lock()
+		due := l.due(0) // Compact may have done it meanwhile
+		l.mu.Unlock()
+		if !due {
+			return
+		}
 		if err := l.compact(context.Background()); err != nil {
 			if !errors.Is(err, txlog.ErrClosed) {
 				// Nothing is lost: the segments stay, and the next one that is filled is the next chance.
@@ -84,9 +90,6 @@ func (l *Log) compactBeside() {
 			}
 			return
 		}
-		l.mu.Lock()
-		due = l.due(0)
-		l.mu.Unlock()
 	}
 }
 

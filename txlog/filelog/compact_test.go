@@ -78,7 +78,8 @@ func TestSizeStaysBoundedUnderEndlessLoad(t *testing.T) {
 }
 
 func TestDecisionsGoOnWhileTheLogIsCompacted(t *testing.T) {
-	g, l := openGated(t, Options{})
+	var beside func()
+	g, l := openGated(t, Options{spawn: func(f func()) { beside = f }})          // it could be the one that is held up, else, and then Compact again
 	g.holds = func(name string) bool { return name == segmentName(1)+tmpSuffix } // the compacted segment
 	// The first segment was made under that name too: it must not be held up.
 	l.active.file = l.active.file.(gatedFile).file
@@ -96,6 +97,10 @@ func TestDecisionsGoOnWhileTheLogIsCompacted(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.holds = nil
+	syncs := g.total("sync")
+	if beside(); g.total("sync") != syncs {
+		t.Error("what has just been compacted was compacted again")
+	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
