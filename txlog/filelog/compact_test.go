@@ -78,8 +78,9 @@ func TestSizeStaysBoundedUnderEndlessLoad(t *testing.T) {
 }
 
 func TestDecisionsGoOnWhileTheLogIsCompacted(t *testing.T) {
+	// The compaction that Compact starts beside itself waits: else it could be the one that is held up, and Compact's own the next.
 	var beside func()
-	g, l := openGated(t, Options{spawn: func(f func()) { beside = f }})          // it could be the one that is held up, else, and then Compact again
+	g, l := openGated(t, Options{spawn: func(f func()) { beside = f }})
 	g.holds = func(name string) bool { return name == segmentName(1)+tmpSuffix } // the compacted segment
 	// The first segment was made under that name too: it must not be held up.
 	l.active.file = l.active.file.(gatedFile).file
